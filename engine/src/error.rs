@@ -1,0 +1,54 @@
+//! What can go wrong in the engine, by what the caller should do next.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Result of an engine call.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// A failed engine call. Ordinary outcomes (a missing key) are values, not errors.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Stored bytes do not decode or do not match their checksum: restore from a backup or
+    /// run `luxctl check`.
+    #[error("corrupt data in {file} at offset {offset}: {detail}")]
+    Corruption { file: String, offset: u64, detail: String },
+    /// The operating system refused an operation.
+    #[error("{op} {path}: {source}")]
+    Io { op: &'static str, path: PathBuf, source: Arc<io::Error> },
+    /// An earlier append, fsync or flush failed. Nothing is acknowledged until a restart.
+    #[error("{cause}")]
+    Latched { cause: Arc<str> },
+    /// The disk or `maxdisk` is full. Service resumes when space returns.
+    #[error("no space left for {what}")]
+    NoSpace { what: &'static str },
+    /// The memory bound is reached and write-back makes no progress.
+    #[error("out of memory: {what}")]
+    OutOfMemory { what: &'static str },
+    /// One commit or value is larger than the store's bounds allow.
+    #[error("{what} of {bytes} bytes exceeds the limit of {limit} bytes")]
+    TooLarge { what: &'static str, bytes: u64, limit: u64 },
+    /// The data folder has a format that this version does not read.
+    #[error("{path}: {detail}")]
+    Format { path: PathBuf, detail: String },
+    /// Another process has the data folder open.
+    #[error("data folder {path} is in use by another process")]
+    InUse { path: PathBuf },
+    /// The engine was closed.
+    #[error("the engine is closed")]
+    Closed,
+}
+
+impl Error {
+    /// Wraps an I/O error with what was attempted on which path.
+    pub fn io(op: &'static str, path: impl AsRef<Path>, source: io::Error) -> Self {
+        Error::Io { op, path: path.as_ref().to_path_buf(), source: Arc::new(source) }
+    }
+
+    /// A corruption report that names the file and the offset in it.
+    pub fn corruption(file: impl Into<String>, offset: u64, detail: impl Into<String>) -> Self {
+        Error::Corruption { file: file.into(), offset, detail: detail.into() }
+    }
+}

@@ -1,0 +1,9 @@
+//! Lux's storage engine.
+
+pub mod dump;
+pub mod env;
+pub mod error;
+pub mod ids;
+pub mod tier;
+pub mod value;
+pub mod wal;

@@ -1,0 +1,3 @@
+//! The data types.
+
+pub mod string;
