@@ -6,4 +6,5 @@ pub mod error;
 pub mod ids;
 pub mod tier;
 pub mod value;
+pub mod wait;
 pub mod wal;
