@@ -9,4 +9,5 @@ pub mod ids;
 pub mod keyspace;
 pub mod tier;
 pub mod value;
+pub mod wait;
 pub mod wal;
