@@ -9,6 +9,8 @@ pub mod memory;
 #[cfg(feature = "rocks")]
 pub mod rocks;
 pub mod schema;
+#[cfg(test)]
+mod tests;
 
 use crate::error::Result;
 
