@@ -1,5 +1,6 @@
 //! The engine: opens a store, wires its parts, owns its threads.
 
+#[cfg(feature = "rocks")]
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -17,6 +17,7 @@ use crate::env::Clock;
 use crate::error::{Error, Result};
 use crate::ids::{DbId, DbIndex, Lsn};
 use crate::keyspace::entry::flag;
+use crate::keyspace::hash::SHARDS;
 use crate::keyspace::store::Store;
 use crate::tier::spill::{SpillBatch, Which};
 use crate::txn::Core;
@@ -307,9 +308,9 @@ impl Keeper {
         if bytes > limit {
             for id in Store::shard_ids() {
                 let mut shard = store.lock(id);
-                let share = limit / 64;
-                if shard.bytes > share {
-                    let (_, evicted) = shard.evict_clean(shard.bytes - share, 4);
+                let excess = shard.bytes.saturating_sub(limit / SHARDS);
+                if excess > 0 {
+                    let (_, evicted) = shard.evict_clean(excess, 4);
                     store.stats.evicted.fetch_add(evicted, Ordering::Relaxed);
                 }
             }
