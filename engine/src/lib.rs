@@ -3,6 +3,7 @@
 pub mod dump;
 pub mod env;
 pub mod error;
+pub mod glob;
 pub mod ids;
 pub mod tier;
 pub mod value;
