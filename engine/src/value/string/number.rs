@@ -39,6 +39,18 @@ pub fn push_int(out: &mut Vec<u8>, value: i64) {
     out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
 }
 
+/// Room for the digits of one integer.
+#[derive(Clone, Copy, Default)]
+pub struct IntText(itoa::Buffer);
+
+impl IntText {
+    /// The decimal digits of `value`, as [`push_int`] writes them.
+    #[inline]
+    pub fn of(&mut self, value: i64) -> &[u8] {
+        self.0.format(value).as_bytes()
+    }
+}
+
 /// How many bytes [`push_int`] appends.
 #[must_use]
 pub fn int_len(value: i64) -> usize {
