@@ -6,9 +6,11 @@
 //! log of its own: the engine's WAL makes writes durable.
 
 pub mod memory;
+pub mod promote;
 #[cfg(feature = "rocks")]
 pub mod rocks;
 pub mod schema;
+pub mod spill;
 
 use crate::error::Result;
 
