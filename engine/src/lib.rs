@@ -17,6 +17,7 @@ pub mod env;
 pub mod error;
 pub mod expiry;
 pub mod failpoint;
+pub mod glob;
 pub mod hook;
 mod identity;
 pub mod ids;

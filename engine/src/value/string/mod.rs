@@ -1,6 +1,13 @@
-//! Strings: short ones live inline in their entry, long ones as a [`BigString`].
+//! Strings: short ones live inline in their entry, long ones as a [`BigString`]. What commands
+//! compute over their bytes is in modules of its own, without keys or clock.
 
 mod big;
+pub mod bits;
+mod decimal;
+pub mod lcs;
+mod long_double;
+pub mod number;
+pub mod range;
 
 pub use big::{BigString, PAGE_BYTES, Paged};
 
