@@ -114,7 +114,13 @@ const REFUSE: u32 = u32::MAX;
 
 impl Keeper {
     /// A keeper; run it with [`Keeper::run`].
-    pub fn new(core: Arc<Core>, clock: Arc<dyn Clock>, store_id: u64, highest: Lsn, redo: Lsn) -> Arc<Keeper> {
+    pub fn new(
+        core: Arc<Core>,
+        clock: Arc<dyn Clock>,
+        store_id: u64,
+        highest: Lsn,
+        redo: Lsn,
+    ) -> Arc<Keeper> {
         let now_ms = clock.unix_ms();
         Arc::new(Keeper {
             core,

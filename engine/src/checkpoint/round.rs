@@ -145,7 +145,8 @@ impl Keeper {
                 });
             }
             for chunk in waiting.chunks(256) {
-                if let Some(ticket) = self.core.promoter.fetch(chunk.iter().map(|(db, key)| (*db, &key[..]))) {
+                if let Some(ticket) = self.core.promoter.fetch(chunk.iter().map(|(db, key)| (*db, &key[..])))
+                {
                     ticket.wait()?;
                 }
             }

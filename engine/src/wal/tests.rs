@@ -15,12 +15,18 @@ const DIR: &str = "/data/wal";
 const STORE: u64 = 0x5eed;
 
 fn config() -> WalConfig {
-    WalConfig { segment_bytes: 8192, fsync: FsyncPolicy::No, reserve_bytes: 4096, ..WalConfig::new(DIR, STORE) }
+    WalConfig {
+        segment_bytes: 8192,
+        fsync: FsyncPolicy::No,
+        reserve_bytes: 4096,
+        ..WalConfig::new(DIR, STORE)
+    }
 }
 
 /// A body that tells its LSN, of a length that depends on it; some compress, some do not.
 fn body(lsn: u64) -> Vec<u8> {
-    let len = 8 + (lsn.wrapping_mul(2_654_435_761) % 300) as usize + if lsn.is_multiple_of(13) { 900 } else { 0 };
+    let len =
+        8 + (lsn.wrapping_mul(2_654_435_761) % 300) as usize + if lsn.is_multiple_of(13) { 900 } else { 0 };
     let mut rng = SimRng::new(lsn);
     let noise = lsn.is_multiple_of(2);
     let mut bytes: Vec<u8> = (0..len).map(|_| if noise { rng.next_u64() as u8 } else { 7 }).collect();
