@@ -249,6 +249,8 @@ impl Wal {
         replay: &mut dyn FnMut(RecordView<'_>) -> Result<()>,
     ) -> Result<(Arc<Wal>, WalReport)> {
         let (log, report) = recover::open(files, clock, config, from, replay)?;
+        // The first append finds its window, the first delete on a full disk its reserve.
+        log.prepare_round(0)?;
         let wal = Wal { log: Arc::new(log), threads: Mutex::new(Vec::new()) };
         wal.spawn("lux-wal-sync", sync::run)?;
         wal.spawn("lux-wal-prep", prepare::run)?;

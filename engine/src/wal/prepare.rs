@@ -51,14 +51,9 @@ enum Missing {
 
 /// The helper thread.
 pub(super) fn run(log: &Log) {
-    let mut need = 0;
-    loop {
+    while let Some(need) = wait(log) {
         if let Err(e) = log.prepare_round(need) {
             log.latch(&e);
-        }
-        match wait(log) {
-            Some(asked) => need = asked,
-            None => return,
         }
     }
 }
@@ -89,7 +84,8 @@ impl Log {
         self.prepare_wake.notify_one();
     }
 
-    fn prepare_round(&self, need: u64) -> Result<()> {
+    /// Makes ready what is missing, room for a frame of `need` bytes included.
+    pub fn prepare_round(&self, need: u64) -> Result<()> {
         if self.check().is_err() {
             return Ok(());
         }
