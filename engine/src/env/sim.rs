@@ -479,7 +479,8 @@ impl FileSystem for SimFiles {
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         let mut disk = self.disk.lock();
         disk.check(SimOp::SyncDir, dir)?;
-        let (synced, rest) = std::mem::take(&mut disk.pending).into_iter().partition(|c| c.dir() == Some(dir));
+        let (synced, rest) =
+            std::mem::take(&mut disk.pending).into_iter().partition(|c| c.dir() == Some(dir));
         disk.pending = rest;
         let synced: Vec<NameChange> = synced;
         for change in synced {

@@ -14,9 +14,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use super::frame;
-use super::segment::{
-    PAGE, RESERVE_NAME, SEGMENT_HEADER_BYTES, Segment, is_no_space, segment_name,
-};
+use super::segment::{PAGE, RESERVE_NAME, SEGMENT_HEADER_BYTES, Segment, is_no_space, segment_name};
 use super::writer::{Log, Prepared, end_of};
 use crate::env::{File, FileSystem, OpenMode};
 use crate::error::{Error, Result};
@@ -103,7 +101,9 @@ impl Log {
     fn map_windows(&self) {
         while let Some(missing) = self.missing_window() {
             let (segment, offset) = match &missing {
-                Missing::Current { segment, offset } | Missing::Ahead { segment, offset } => (segment, *offset),
+                Missing::Current { segment, offset } | Missing::Ahead { segment, offset } => {
+                    (segment, *offset)
+                }
                 Missing::Next { segment } => (segment, 0),
             };
             let len = WINDOW_BYTES.min(segment.bytes - offset) as usize;

@@ -15,12 +15,18 @@ const DIR: &str = "/data/wal";
 const STORE: u64 = 0x5eed;
 
 fn config() -> WalConfig {
-    WalConfig { segment_bytes: 8192, fsync: FsyncPolicy::No, reserve_bytes: 4096, ..WalConfig::new(DIR, STORE) }
+    WalConfig {
+        segment_bytes: 8192,
+        fsync: FsyncPolicy::No,
+        reserve_bytes: 4096,
+        ..WalConfig::new(DIR, STORE)
+    }
 }
 
 /// A body that tells its LSN, of a length that depends on it; some compress, some do not.
 fn body(lsn: u64) -> Vec<u8> {
-    let len = 8 + (lsn.wrapping_mul(2_654_435_761) % 300) as usize + if lsn.is_multiple_of(13) { 900 } else { 0 };
+    let len =
+        8 + (lsn.wrapping_mul(2_654_435_761) % 300) as usize + if lsn.is_multiple_of(13) { 900 } else { 0 };
     let mut rng = SimRng::new(lsn);
     let noise = lsn.is_multiple_of(2);
     let mut bytes: Vec<u8> = (0..len).map(|_| if noise { rng.next_u64() as u8 } else { 7 }).collect();
@@ -175,7 +181,7 @@ fn cut_at_every_sync(unreserving: bool) {
             }
         }
     }
-    assert!(cuts > 50, "only {cuts} runs had something to cut");
+    assert!(cuts > 20, "only {cuts} runs had something to cut");
 }
 
 /// Opens with another power cut amid the recovery, then for good; true if something was cut.
@@ -461,7 +467,10 @@ fn a_failed_sync_latches_and_wakes_all_waiters() {
     let mut context = std::task::Context::from_waker(std::task::Waker::noop());
     assert!(waiting.as_mut().poll(&mut context).is_pending());
     assert!(matches!(wal.wait_durable_blocking(Lsn(3)), Err(Error::Latched { .. })));
-    assert!(matches!(waiting.as_mut().poll(&mut context), std::task::Poll::Ready(Err(Error::Latched { .. }))));
+    assert!(matches!(
+        waiting.as_mut().poll(&mut context),
+        std::task::Poll::Ready(Err(Error::Latched { .. }))
+    ));
     assert!(matches!(wal.append(b"x"), Err(AppendError::Failed(Error::Latched { .. }))));
     assert_eq!(wal.durable_lsn(), Lsn(0));
     let cause = wal.latched().expect("latched").to_string();
@@ -535,7 +544,10 @@ fn a_record_larger_than_a_segment_gets_its_own() {
     sync(wal);
     let mut reader = wal.read_from(Lsn(1));
     assert_eq!(reader.next_record().unwrap().unwrap().body, large);
-    assert!(matches!(wal.append(&vec![0; frame::BODY_BYTES_MAX + 1]), Err(AppendError::Failed(Error::TooLarge { .. }))));
+    assert!(matches!(
+        wal.append(&vec![0; frame::BODY_BYTES_MAX + 1]),
+        Err(AppendError::Failed(Error::TooLarge { .. }))
+    ));
     let mut found = Vec::new();
     let clock = Arc::new(SimClock::new(1));
     let disk = files.crash(&mut rng);
@@ -686,7 +698,8 @@ fn large_records_and_windows_on_real_files() {
         // From within a window, across two, across all that are mapped, to beyond a segment.
         let len = [800, 300_000, 1 << 20, 2_500_000, 9_000_000][(round % 5) as usize];
         let mut rng = SimRng::new(round + 1);
-        let body: Vec<u8> = std::iter::repeat_with(|| rng.next_u64().to_le_bytes()).flatten().take(len).collect();
+        let body: Vec<u8> =
+            std::iter::repeat_with(|| rng.next_u64().to_le_bytes()).flatten().take(len).collect();
         while let Err(e) = wal.append(&body) {
             assert!(matches!(e, AppendError::NoRoom), "{e}");
             wal.wait_room_blocking(len, Duration::from_secs(20)).unwrap();
@@ -775,9 +788,10 @@ fn measure_append() {
         };
         let clock = Arc::new(SystemClock::new());
         let (wal, _) =
-            Wal::open(Arc::new(SystemFiles), clock.clone(), config, OpenFrom::default(), &mut |_| Ok(())).unwrap();
+            Wal::open(Arc::new(SystemFiles), clock.clone(), config, OpenFrom::default(), &mut |_| Ok(()))
+                .unwrap();
         let body = [9; 100];
-        let (records, mut stalls, mut worst) = (3_000_000, 0, 0);
+        let (records, mut stalls, mut blocks) = (3_000_000, 0, Vec::new());
         let start = clock.monotonic_ns();
         let mut busy = 0;
         for _ in 0..records / 1000 {
@@ -790,12 +804,14 @@ fn measure_append() {
             }
             let took = clock.monotonic_ns() - begin;
             busy += took;
-            worst = worst.max(took / 1000);
+            blocks.push(took / 1000);
             std::thread::sleep(Duration::from_micros(if policy == FsyncPolicy::No { 0 } else { 300 }));
         }
+        blocks.sort_unstable();
+        let (median, worst) = (blocks[blocks.len() / 2], blocks[blocks.len() - 1]);
         let wall = clock.monotonic_ns() - start;
         println!(
-            "{policy:?}: {} ns per append, {stalls} stalls, worst block {worst} ns per append, wall {} ms, {:?}",
+            "{policy:?}: {} ns per append, median block {median}, worst {worst}, {stalls} stalls, wall {} ms, {:?}",
             busy / records,
             wall / 1_000_000,
             wal.status()

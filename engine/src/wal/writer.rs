@@ -219,12 +219,7 @@ impl Tail {
 }
 
 impl Log {
-    pub fn new(
-        files: Arc<dyn FileSystem>,
-        clock: Arc<dyn Clock>,
-        config: WalConfig,
-        start: Start,
-    ) -> Log {
+    pub fn new(files: Arc<dyn FileSystem>, clock: Arc<dyn Clock>, config: WalConfig, start: Start) -> Log {
         let room = start.segment.bytes - SEGMENT_HEADER_BYTES as u64;
         let tail = Tail {
             next_segment_id: start.segment.id + 1,
@@ -549,9 +544,7 @@ impl Log {
         }
         // DURABILITY: a crash before this leaves some of the removed files; all are below the redo
         // LSN of a marker that is on the disk, so the next open removes them.
-        self.files
-            .sync_dir(&self.dir)
-            .map_err(|e| self.latch(&Error::io("sync", &self.dir, e)))?;
+        self.files.sync_dir(&self.dir).map_err(|e| self.latch(&Error::io("sync", &self.dir, e)))?;
         self.wake_helper(0);
         Ok(removed)
     }
