@@ -63,10 +63,6 @@ impl Cursor {
         self.segment
     }
 
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// Where the next frame would start.
     pub fn position(&self) -> u64 {
         self.position
