@@ -93,11 +93,13 @@ pub fn ratio(figure: f64, baseline: Option<f64>) -> String {
     }
 }
 
-/// `12.3 us`, `4.56 ms`, `1.20 s`.
+/// `210 ns`, `12.3 us`, `4.56 ms`, `1.20 s`.
 #[must_use]
 pub fn duration(time: Duration) -> String {
     let seconds = time.as_secs_f64();
-    if seconds < 1e-3 {
+    if seconds < 1e-6 {
+        format!("{:.0} ns", seconds * 1e9)
+    } else if seconds < 1e-3 {
         format!("{:.1} us", seconds * 1e6)
     } else if seconds < 1.0 {
         format!("{:.2} ms", seconds * 1e3)
@@ -205,6 +207,7 @@ mod tests {
         assert_eq!(rate(950.0), "950/s");
         assert_eq!(ratio(3.0, Some(2.0)), "1.50x");
         assert_eq!(ratio(3.0, None), "-");
+        assert_eq!(duration(Duration::from_nanos(210)), "210 ns");
         assert_eq!(duration(Duration::from_micros(12)), "12.0 us");
         assert_eq!(duration(Duration::from_millis(1_200)), "1.20 s");
         assert_eq!(bytes(128 << 20), "128 MiB");
