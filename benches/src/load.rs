@@ -390,3 +390,76 @@ pub(crate) fn describe(token: u64, reply: Reply<'_>) -> String {
     };
     format!("command on key {token} was answered with '{text}'")
 }
+
+/// Servers that misbehave in one known way, for the tests of both generators.
+#[cfg(test)]
+pub(crate) mod stub {
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+    use std::time::Duration;
+
+    /// Answers each command of `command_bytes` bytes with `reply`; sleeps once, after the first
+    /// `before_stall` commands. Serves one connection on a thread of its own and returns the port.
+    pub(crate) fn serve(
+        command_bytes: usize,
+        reply: &'static [u8],
+        before_stall: usize,
+        stall: Duration,
+    ) -> u16 {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let (mut input, mut pending, mut answered) = (vec![0; 65_536], 0, 0);
+            while let Ok(count @ 1..) = stream.read(&mut input) {
+                pending += count;
+                let commands = pending / command_bytes;
+                pending %= command_bytes;
+                if answered <= before_stall && before_stall < answered + commands {
+                    std::thread::sleep(stall);
+                }
+                answered += commands;
+                if stream.write_all(&reply.repeat(commands)).is_err() {
+                    return;
+                }
+            }
+        });
+        port
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::workload::{Order, Payload, Strings, Verb};
+
+    fn drive(verb: Verb, reply: &'static [u8], operations: u64) -> Outcome {
+        let mut workload = Strings::new(verb, Order::Random, 100, Payload::Text(64), 1);
+        let mut first = Vec::new();
+        workload.encode(0, &mut first);
+        let port = stub::serve(first.len(), reply, usize::MAX, Duration::ZERO);
+        let shape = Shape {
+            connections: 1,
+            pipeline: 7,
+            warmup: Duration::ZERO,
+            time: Duration::from_secs(20),
+            operations: Some(operations),
+        };
+        run(port, shape, vec![workload], || Duration::ZERO).unwrap()
+    }
+
+    #[test]
+    fn every_command_is_answered_and_counted_once() {
+        let outcome = drive(Verb::Set, b"+OK\r\n", 1_000).verified().unwrap();
+        assert_eq!((outcome.operations, outcome.answered, outcome.latency.len()), (1_000, 1_000, 1_000));
+    }
+
+    #[test]
+    fn wrong_replies_are_counted_and_refused() {
+        for reply in [b"$-1\r\n".as_slice(), b"-ERR no\r\n", b"$5\r\nhello\r\n"] {
+            let outcome = drive(Verb::Get, reply, 100);
+            assert_eq!(outcome.wrong, 100);
+            assert!(outcome.verified().is_err());
+        }
+    }
+}

@@ -204,3 +204,24 @@ impl<W: Workload> Pacer<'_, W> {
 fn nanoseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::load::stub;
+    use crate::workload::{Order, Payload, Strings, Verb};
+
+    #[test]
+    fn a_stall_is_charged_to_every_command_that_was_due_meanwhile() {
+        let mut workload = Strings::new(Verb::Set, Order::Random, 100, Payload::Text(64), 1);
+        let mut first = Vec::new();
+        workload.encode(0, &mut first);
+        // One command meets the stall of 300 ms; at 1,000/s some 300 were due while it lasted.
+        let port = stub::serve(first.len(), b"+OK\r\n", 200, Duration::from_millis(300));
+        let shape = Shape { connections: 1, rate: 1_000.0, time: Duration::from_secs(1) };
+        let outcome = run(port, shape, &mut workload).unwrap().verified().unwrap();
+        assert_eq!(outcome.operations, 1_000);
+        let slow = outcome.latency.count_between(50_000_000, 100_000_000_000);
+        assert!(slow >= 200, "only {slow} commands were charged");
+    }
+}

@@ -135,7 +135,8 @@ mod tests {
     #[test]
     fn skew_sends_four_fifths_to_a_twentieth() {
         let mut rng = Rng::new(1);
-        let hot = (0..100_000).filter(|_| Popularity::Skewed.draw(&mut rng, 1_000) % 20 == 0).count();
+        let hot =
+            (0..100_000).filter(|_| Popularity::Skewed.draw(&mut rng, 1_000).is_multiple_of(20)).count();
         // 80 % aimed at the hot keys, and 5 % of the rest hits them by chance.
         assert!((80_000..82_000).contains(&hot), "{hot}");
     }

@@ -147,7 +147,7 @@ impl Workload for Strings {
             }
             Verb::Set => self.set.append(out, id),
             Verb::Incr => self.incr.append(out, id),
-            Verb::SetAndGet if self.next % 2 == 0 => self.set.append(out, id),
+            Verb::SetAndGet if self.next.is_multiple_of(2) => self.set.append(out, id),
             Verb::Get | Verb::SetAndGet => {
                 self.get.append(out, id);
                 return id | IS_GET;
