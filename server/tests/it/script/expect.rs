@@ -59,7 +59,7 @@ impl Pattern {
             _ => {}
         }
         if let Some(error) = text.strip_prefix('-')
-            && !error.starts_with('"')
+            && !error.starts_with(|first: char| first == '"' || first.is_ascii_digit())
         {
             return Ok(Pattern::Exact(Reply::Error(error.as_bytes().to_vec())));
         }
