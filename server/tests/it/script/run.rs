@@ -94,6 +94,10 @@ impl CommandTable {
                 table.writes.insert(name.clone());
             }
             table.names.insert(name);
+            for subcommand in entry.elements().and_then(|entry| entry.get(9)?.elements()).unwrap_or_default() {
+                let name = subcommand.elements().and_then(|subcommand| subcommand.first()?.bytes());
+                table.names.insert(String::from_utf8_lossy(name.unwrap_or_default()).to_ascii_lowercase());
+            }
         }
         Ok(table)
     }
