@@ -100,3 +100,26 @@ fn on_lux_cold() {
 fn on_lux_restarted() {
     run::run_corpus(Target { program: Program::Lux, mode: Mode::Restarted });
 }
+
+/// A typing mistake in an expectation would otherwise show only on the server that runs the line.
+#[test]
+fn every_expectation_can_be_read() {
+    let scripts = file::Script::load_all(&corpus_folder()).unwrap_or_else(|error| panic!("{error}"));
+    let mut problems = Vec::new();
+    for script in &scripts {
+        for step in script.sections.iter().flat_map(|section| &section.steps) {
+            let checked = match &step.action {
+                file::Action::Command(_) | file::Action::Read => expect::Pattern::parse(&step.expected).map(drop),
+                file::Action::Let(..) if step.expected.is_empty() => Ok(()),
+                file::Action::Let(..) => expect::Pattern::parse(&step.expected).map(drop),
+                file::Action::Raw(_) => run::parse_raw_expectation(&step.expected).map(drop),
+                _ if step.expected.is_empty() => Ok(()),
+                _ => Err("this line gets no reply".to_string()),
+            };
+            if let Err(problem) = checked {
+                problems.push(format!("scripts/{}:{}: {problem}", script.name, step.line));
+            }
+        }
+    }
+    assert!(problems.is_empty(), "{}", problems.join("\n"));
+}

@@ -531,7 +531,7 @@ impl Session {
 }
 
 /// The bytes and the close that a `raw` line expects.
-fn parse_raw_expectation(text: &str) -> Result<(Vec<u8>, bool), String> {
+pub fn parse_raw_expectation(text: &str) -> Result<(Vec<u8>, bool), String> {
     let mut bytes = Vec::new();
     let mut rest = text.trim();
     while rest.starts_with('"') {
