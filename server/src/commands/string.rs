@@ -4,7 +4,7 @@
 //! (APPEND, SETRANGE) plan only the bytes that change, so a big string is never copied.
 
 use lux_engine::ids::ExpireAt;
-use lux_engine::txn::StringBody;
+use lux_engine::wal::effect::StringBody;
 use lux_engine::value::string::lcs::{self, LcsError, LcsMatch};
 use lux_engine::value::string::number::{IntText, LongDouble, parse_int};
 use lux_engine::value::string::range::{getrange, setrange_len};
