@@ -51,6 +51,12 @@ impl Failpoints {
         }
     }
 
+    /// Sets all switches: bit n breaks invariant n.
+    #[cfg(feature = "failpoints")]
+    pub fn set(&self, bits: u32) {
+        self.bits.store(bits, Ordering::Relaxed);
+    }
+
     /// Turns a failpoint on.
     #[cfg(feature = "failpoints")]
     pub fn enable(&self, which: Break) {

@@ -12,16 +12,20 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex};
 
 use super::round::RoundReport;
+use crate::config::{EngineConfig, MemoryProbe};
 use crate::env::Clock;
 use crate::error::{Error, Result};
 use crate::ids::{DbId, DbIndex, Lsn};
 use crate::keyspace::entry::flag;
+use crate::keyspace::hash::SHARDS;
 use crate::keyspace::store::Store;
 use crate::tier::spill::{SpillBatch, Which};
 use crate::txn::Core;
 
 /// How long the keeper sleeps when nothing presses.
 const IDLE: Duration = Duration::from_millis(50);
+/// Time between two measurements of memory.
+const BUDGET_NS: u64 = 250_000_000;
 /// How long write-back may stand still before writers are refused.
 const STUCK_NS: u64 = 5_000_000_000;
 
@@ -88,6 +92,10 @@ pub struct Keeper {
     /// Bytes of dirty entries and of all, as of the keeper's last look.
     pub dirty_bytes: AtomicUsize,
     pub hot_bytes: AtomicUsize,
+    /// Bound on the memory of the process, bytes.
+    pub maxmemory: AtomicU64,
+    probe: Mutex<Option<MemoryProbe>>,
+    last_budget: AtomicU64,
 }
 
 /// What the mutex guards.
@@ -127,7 +135,37 @@ impl Keeper {
             is_round_running: AtomicBool::new(false),
             dirty_bytes: AtomicUsize::new(0),
             hot_bytes: AtomicUsize::new(0),
+            maxmemory: AtomicU64::new(u64::MAX),
+            probe: Mutex::new(None),
+            last_budget: AtomicU64::new(0),
         })
+    }
+
+    /// Takes the settings that concern write-back and the budget.
+    pub fn configure(&self, config: &EngineConfig) {
+        self.redo_max.store((config.maxmemory / 2).min(256 << 20), Ordering::Relaxed);
+        self.interval_ms.store(config.checkpoint_interval_ms, Ordering::Relaxed);
+        self.maxmemory.store(config.maxmemory, Ordering::Relaxed);
+        *self.probe.lock() = config.memory_probe.clone();
+    }
+
+    /// Divides the memory bound anew: what the process uses besides entries is measured, the
+    /// hot tier gets the rest.
+    fn rebudget(&self, hot_bytes: usize) {
+        let Some(probe) = self.probe.lock().clone() else { return };
+        let now = self.clock.monotonic_ns();
+        if now.saturating_sub(self.last_budget.load(Ordering::Relaxed)) < BUDGET_NS {
+            return;
+        }
+        self.last_budget.store(now, Ordering::Relaxed);
+        let maxmemory = self.maxmemory.load(Ordering::Relaxed);
+        let others = probe().saturating_sub(hot_bytes as u64);
+        let target = (maxmemory / 100 * 97).saturating_sub(others);
+        let target = target.clamp(maxmemory / 16, maxmemory / 100 * 90);
+        let before = self.core.store.hot_limit.load(Ordering::Relaxed) as u64;
+        // Down at once, up slowly: a peak of other uses must not be met twice.
+        let next = if target < before { target } else { before + (target - before) / 8 };
+        self.core.store.hot_limit.store(usize::try_from(next).unwrap_or(usize::MAX), Ordering::Relaxed);
     }
 
     /// Asks for something; wait on the reply or drop it.
@@ -259,9 +297,10 @@ impl Keeper {
     fn relieve(&self, last_progress: &mut u64) -> Result<()> {
         let store = &self.core.store;
         store.clear_relief();
-        let limit = store.hot_limit.load(Ordering::Relaxed);
         let (mut bytes, mut dirty) = store.hot_bytes();
         let before = bytes;
+        self.rebudget(bytes);
+        let limit = store.hot_limit.load(Ordering::Relaxed);
         if dirty > limit / 4 && bytes > limit / 8 * 7 {
             self.clean(dirty - limit / 8)?;
             (bytes, dirty) = store.hot_bytes();
@@ -269,9 +308,9 @@ impl Keeper {
         if bytes > limit {
             for id in Store::shard_ids() {
                 let mut shard = store.lock(id);
-                let share = limit / 64;
-                if shard.bytes > share {
-                    let (_, evicted) = shard.evict_clean(shard.bytes - share, 4);
+                let excess = shard.bytes.saturating_sub(limit / SHARDS);
+                if excess > 0 {
+                    let (_, evicted) = shard.evict_clean(excess, 4);
                     store.stats.evicted.fetch_add(evicted, Ordering::Relaxed);
                 }
             }

@@ -130,7 +130,7 @@ impl Keeper {
     }
 
     /// Reads the base rows of all entries that still wait for theirs.
-    fn resolve_all(&self) -> Result<()> {
+    pub(super) fn resolve_all(&self) -> Result<()> {
         let store = &self.core.store;
         if !store.has_unresolved.swap(false, Ordering::Relaxed) {
             return Ok(());

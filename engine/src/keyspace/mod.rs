@@ -6,6 +6,7 @@
 
 pub mod entry;
 pub mod hash;
+pub mod scan;
 pub mod shard;
 pub mod store;
 pub mod table;

@@ -11,6 +11,8 @@ pub mod promote;
 pub mod rocks;
 pub mod schema;
 pub mod spill;
+#[cfg(test)]
+mod tests;
 
 use crate::error::Result;
 

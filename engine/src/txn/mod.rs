@@ -25,7 +25,6 @@ pub use plan::{Found, ValueRef};
 
 use crate::codec::Reader;
 use crate::error::{Error, Result};
-use crate::failpoint::Break;
 use crate::hook::Hook;
 use crate::ids::{DbId, DbIndex, Lsn, ShardId};
 use crate::keyspace::hash::{KeyHash, SHARDS};
@@ -426,10 +425,6 @@ impl<'e> Txn<'e> {
             unsafe { self.core.store.shard(ShardId(id)).raw().unlock() };
             rest &= rest - 1;
         }
-    }
-
-    fn is_broken(&self, which: Break) -> bool {
-        self.core.store.failpoints.breaks(which)
     }
 }
 

@@ -267,39 +267,42 @@ impl<'e> Txn<'e> {
     #[inline]
     fn is_alive(&mut self, hash: KeyHash, db: DbId, key: &[u8]) -> Result<bool, Interrupt> {
         let shard = self.shard(hash.shard);
+        let gone_lsn = shard.gone_lsn;
         let Some(part) = shard.db(db) else {
-            self.observed = self.observed.max(shard.gone_lsn);
+            self.observe(gone_lsn);
             return Ok(false);
         };
         let Some(entry) = part.table.find(hash, key) else {
-            if part.keys == part.hot {
-                self.observed = self.observed.max(shard.gone_lsn);
-                shard.misses += 1;
-                return Ok(false);
+            if part.keys != part.hot {
+                return self.miss(hash, db, key);
             }
-            return self.miss(hash, db, key);
-        };
-        if entry.lsn() > self.observed {
-            self.observed = entry.lsn();
-        }
-        if !entry.is_value() {
-            self.observed = self.observed.max(shard.gone_lsn);
             shard.misses += 1;
+            self.observe(gone_lsn);
+            return Ok(false);
+        };
+        let lsn = entry.lsn();
+        if !entry.is_value() {
+            shard.misses += 1;
+            self.observe(lsn.max(gone_lsn));
             return Ok(false);
         }
         if let BodyRef::Boxed(Value::Unresolved(_)) = entry.body() {
             return self.miss(hash, db, key);
         }
-        match entry.deadline() {
-            Some(at) if at.is_past(self.now_ms) => {
-                self.expire(hash, db, key);
-                Ok(false)
-            }
-            _ => {
-                shard.hits += 1;
-                Ok(true)
-            }
+        let is_dead = entry.deadline().is_some_and(|at| at.is_past(self.now_ms));
+        if is_dead {
+            shard.misses += 1;
+            self.expire(hash, db, key);
+        } else {
+            shard.hits += 1;
         }
+        self.observe(lsn);
+        Ok(!is_dead)
+    }
+
+    #[inline]
+    fn observe(&mut self, lsn: Lsn) {
+        self.observed = self.observed.max(lsn);
     }
 
     /// The record is not in memory: asks for it, or reads it here in the last round.

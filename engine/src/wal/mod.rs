@@ -26,6 +26,7 @@
 //!
 //! The bytes on disk are in `docs/formats/wal.md`.
 
+pub mod effect;
 pub mod frame;
 mod prepare;
 mod reader;

@@ -9,7 +9,7 @@ mod long_double;
 pub mod number;
 pub mod range;
 
-pub use big::{BigString, PAGE_BYTES, Paged};
+pub use big::{BigString, PAGE_BYTES, PAGED_MIN, Paged};
 
 /// Strings up to this length live inline in the entry.
 pub const INLINE_MAX: usize = 1024;
