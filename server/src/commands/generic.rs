@@ -7,9 +7,12 @@
 use lux_engine::dump::{self, DumpedValue, RdbString};
 use lux_engine::glob::{self, Case};
 use lux_engine::ids::{DbIndex, ExpireAt};
-use lux_engine::keyspace::store::DATABASES;
+use lux_engine::keyspace::scan::ScanStep;
+use lux_engine::DATABASE_COUNT;
 use lux_engine::txn::{Found, ValueRef};
-use lux_engine::wal::effect::StringBody;
+use lux_engine::value::TypeTag;
+use lux_engine::value::string::number::{IntText, parse_int};
+use lux_engine::wal::effect::{Operation, StringBody};
 
 use crate::dispatch::args::Args;
 use crate::dispatch::context::Context;
@@ -545,17 +548,20 @@ fn rename_key(ctx: &mut Context<'_>, mut args: Args<'_>, replaces: bool) -> Resu
     Ok(true)
 }
 
+const INT_RANGE: CommandError =
+    CommandError::fixed("ERR value is out of range, value must between -2147483648 and 2147483647");
+
 /// Takes a database number.
 fn database(args: &mut Args<'_>) -> Result<DbIndex, CommandError> {
     let number = args.int()?;
     if i32::try_from(number).is_err() {
-        return Err(errors::INT_RANGE);
+        return Err(INT_RANGE);
     }
     database_numbered(number).ok_or(errors::DB_INDEX)
 }
 
 fn database_numbered(number: i64) -> Option<DbIndex> {
-    u8::try_from(number).ok().filter(|index| usize::from(*index) < DATABASES).map(DbIndex)
+    u8::try_from(number).ok().filter(|index| usize::from(*index) < DATABASE_COUNT).map(DbIndex)
 }
 
 /// `COPY source destination [DB destination-db] [REPLACE]`
@@ -618,7 +624,8 @@ fn matches(pattern: &[u8], key: &[u8]) -> bool {
 /// `KEYS pattern`
 fn keys(ctx: &mut Context<'_>, mut args: Args<'_>, reply: &mut dyn ReplySink) -> CommandResult {
     let pattern = args.bytes()?;
-    let names = ctx.all_keys(|key| matches(pattern, key))?;
+    let owned = pattern.to_vec();
+    let names = ctx.keys(move |key| matches(&owned, key))?;
     reply.array(names.len());
     for name in &names {
         reply.bulk(name);
@@ -641,15 +648,19 @@ fn scan(ctx: &mut Context<'_>, mut args: Args<'_>, reply: &mut dyn ReplySink) ->
             None => return Err(errors::SYNTAX),
         }
     }
-    let page = ctx.scan(cursor, usize::try_from(count).unwrap_or(usize::MAX))?;
-    let is_shown = |(key, tag): &&(Box<[u8]>, lux_engine::value::TypeTag)| {
+    let step = match u32::try_from(cursor) {
+        Ok(from) => ctx.scan(from, count.unsigned_abs())?,
+        // Behind the last position: nothing is left.
+        Err(_) => ScanStep::default(),
+    };
+    let is_shown = |(key, tag): &&(Vec<u8>, TypeTag)| {
         pattern.is_none_or(|pattern| matches(pattern, key))
             && type_name.is_none_or(|name: &[u8]| name.eq_ignore_ascii_case(tag.name().as_bytes()))
     };
     reply.array(2);
-    reply.bulk(page.next_cursor.to_string().as_bytes());
-    reply.array(page.keys.iter().filter(is_shown).count());
-    for (key, _) in page.keys.iter().filter(is_shown) {
+    reply.bulk(IntText::default().of(i64::from(step.next.unwrap_or(0))));
+    reply.array(step.keys.iter().filter(is_shown).count());
+    for (key, _) in step.keys.iter().filter(is_shown) {
         reply.bulk(key);
     }
     Ok(())
@@ -710,7 +721,7 @@ fn restore(ctx: &mut Context<'_>, mut args: Args<'_>, reply: &mut dyn ReplySink)
     if !options.replaces && ctx.exists(key)? {
         return Err(errors::BUSYKEY);
     }
-    let lifetime = crate::dispatch::args::parse_int(lifetime).ok_or(errors::NOT_AN_INTEGER)?;
+    let lifetime = parse_int(lifetime).ok_or(errors::NOT_AN_INTEGER)?;
     let lifetime = u64::try_from(lifetime).map_err(|_| errors::INVALID_TTL)?;
     let DumpedValue::String(string) =
         dump::restore(payload).map_err(|error| CommandError::composed(format!("ERR {error}")))?;
@@ -720,6 +731,7 @@ fn restore(ctx: &mut Context<'_>, mut args: Args<'_>, reply: &mut dyn ReplySink)
         (after, false) => Some(ExpireAt(ctx.now_ms().saturating_add(after))),
     };
     if deadline.is_some_and(|at| at.is_past(ctx.now_ms())) {
+        ctx.set_operation(Operation::Del);
         ctx.delete(key)?;
     } else {
         let body = match &string {
@@ -750,7 +762,10 @@ impl ExpireOptions {
                 Some(1) => options.only_with = true,
                 Some(2) => options.only_later = true,
                 Some(_) => options.only_earlier = true,
-                None => return Err(errors::unsupported_option(args.bytes()?)),
+                None => {
+                    let word = String::from_utf8_lossy(args.bytes()?).into_owned();
+                    return Err(CommandError::composed(format!("ERR Unsupported option {word}")));
+                }
             }
         }
         if options.only_without && (options.only_with || options.only_later || options.only_earlier) {
@@ -805,7 +820,7 @@ fn expire_key(
 ) -> CommandResult {
     let (key, amount) = (args.key()?, args.bytes()?);
     let options = ExpireOptions::parse(args)?;
-    let amount = crate::dispatch::args::parse_int(amount).ok_or(errors::NOT_AN_INTEGER)?;
+    let amount = parse_int(amount).ok_or(errors::NOT_AN_INTEGER)?;
     let deadline_ms = amount
         .checked_mul(scale)
         .and_then(|ms| ms.checked_add(base_ms))
@@ -818,6 +833,7 @@ fn expire_key(
         // A deadline before 1970 is past as well.
         let deadline = ExpireAt(u64::try_from(deadline_ms).unwrap_or(0));
         if deadline.is_past(ctx.now_ms()) {
+            ctx.set_operation(Operation::Del);
             ctx.delete(key)?;
         } else {
             ctx.set_deadline(key, Some(deadline))?;
@@ -885,7 +901,8 @@ fn flush_mode(mut args: Args<'_>) -> CommandResult {
 /// `FLUSHDB [ASYNC | SYNC]`
 fn flushdb(ctx: &mut Context<'_>, args: Args<'_>, reply: &mut dyn ReplySink) -> CommandResult {
     flush_mode(args)?;
-    ctx.flush(&[ctx.db()])?;
+    let db = ctx.db();
+    ctx.flush(&[db]);
     reply.ok();
     Ok(())
 }
@@ -893,8 +910,8 @@ fn flushdb(ctx: &mut Context<'_>, args: Args<'_>, reply: &mut dyn ReplySink) -> 
 /// `FLUSHALL [ASYNC | SYNC]`
 fn flushall(ctx: &mut Context<'_>, args: Args<'_>, reply: &mut dyn ReplySink) -> CommandResult {
     flush_mode(args)?;
-    let all: [DbIndex; DATABASES] = std::array::from_fn(|index| DbIndex(index as u8));
-    ctx.flush(&all)?;
+    let all: [DbIndex; DATABASE_COUNT] = std::array::from_fn(|index| DbIndex(index as u8));
+    ctx.flush(&all);
     reply.ok();
     Ok(())
 }
@@ -909,7 +926,7 @@ fn swapdb(ctx: &mut Context<'_>, mut args: Args<'_>, reply: &mut dyn ReplySink) 
         return Err(errors::DB_INDEX);
     };
     if first != second {
-        ctx.swap(first, second)?;
+        ctx.swap(first, second);
     }
     reply.ok();
     Ok(())
@@ -965,7 +982,8 @@ fn object_idletime(ctx: &mut Context<'_>, mut args: Args<'_>, reply: &mut dyn Re
     let counts_uses = is_lfu(ctx);
     match ctx.peek(args.key()?)? {
         Some(_) if counts_uses => return Err(errors::LFU_SELECTED),
-        Some(found) => reply.integer(found.idle_seconds.cast_signed()),
+        // Uses are counted, not timed; a key that can be asked about has just been brought into memory.
+        Some(_) => reply.integer(0),
         None => reply.null(),
     }
     Ok(())
