@@ -666,9 +666,16 @@ fn scan(ctx: &mut Context<'_>, mut args: Args<'_>, reply: &mut dyn ReplySink) ->
     Ok(())
 }
 
-/// A cursor is decimal digits; Redis takes leading zeros too.
+/// Reads a cursor as leniently as C's `strtoul` does: a sign is fine, no digits at all are 0.
 fn parse_cursor(text: &[u8]) -> Option<u64> {
-    std::str::from_utf8(text).ok().filter(|text| !text.starts_with('+'))?.parse().ok()
+    let text = std::str::from_utf8(text).ok()?;
+    match text.strip_prefix('-').unwrap_or(text) {
+        "" => text.is_empty().then_some(0),
+        digits => {
+            let magnitude: u64 = digits.parse().ok()?;
+            Some(if text.starts_with('-') { magnitude.wrapping_neg() } else { magnitude })
+        }
+    }
 }
 
 /// `DUMP key`

@@ -442,7 +442,7 @@ impl<'a> SetOptions<'a> {
             Some(1) => Condition::IfPresent,
             Some(_) => Condition::IfEqual(args.bytes()?),
         };
-        let repeats = std::mem::discriminant(&self.condition) == std::mem::discriminant(&condition);
+        let repeats = self.condition == condition && !matches!(condition, Condition::IfEqual(_));
         if self.condition != Condition::Always && !repeats {
             return Err(errors::SYNTAX);
         }
