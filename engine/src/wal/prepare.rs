@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
+use super::FsyncPolicy;
 use super::frame;
 use super::segment::{PAGE, RESERVE_NAME, SEGMENT_HEADER_BYTES, Segment, is_no_space, segment_name};
 use super::writer::{Log, Prepared, end_of};
@@ -140,14 +141,22 @@ impl Log {
         while let Some(missing) = self.missing_window() {
             let (segment, offset) = match &missing {
                 Missing::Current { segment, offset } | Missing::Ahead { segment, offset } => {
-                    (segment, *offset)
+                    (Arc::clone(segment), *offset)
                 }
-                Missing::Next { segment } => (segment, 0),
+                Missing::Next { segment } => (Arc::clone(segment), 0),
             };
             let len = WINDOW_BYTES.min(segment.bytes - offset) as usize;
             match segment.file.window(offset, len) {
                 Ok(mut window) => {
-                    window.prefault();
+                    // Appends that wait for the current window go by system calls meanwhile, which cost
+                    // more than the page faults that prefaulting would spare them.
+                    if !matches!(missing, Missing::Current { .. }) {
+                        window.prefault();
+                    }
+                    if let Err(e) = self.settle_window(&segment) {
+                        self.latch(&e);
+                        return;
+                    }
                     self.install(missing, window);
                 }
                 Err(e) => {
@@ -157,6 +166,17 @@ impl Log {
                 }
             }
         }
+    }
+
+    /// Under `Always`, brings the prefaulted zeros to the disk before somebody waits for a sync:
+    /// group commits then overwrite blocks that are written already, without a journal commit.
+    fn settle_window(&self, segment: &Segment) -> Result<()> {
+        if self.policy() != FsyncPolicy::Always {
+            return Ok(());
+        }
+        // DURABILITY: none is gained for records; a failure is one all the same, since the kernel
+        // reports a lost page to one sync only.
+        segment.file.sync_data().map_err(|e| Error::io("sync", &segment.path, e))
     }
 
     fn missing_window(&self) -> Option<Missing> {
