@@ -148,11 +148,7 @@ impl Log {
             let len = WINDOW_BYTES.min(segment.bytes - offset) as usize;
             match segment.file.window(offset, len) {
                 Ok(mut window) => {
-                    // Appends that wait for the current window go by system calls meanwhile, which cost
-                    // more than the page faults that prefaulting would spare them.
-                    if !matches!(missing, Missing::Current { .. }) {
-                        window.prefault();
-                    }
+                    window.prefault();
                     if let Err(e) = self.settle_window(&segment) {
                         self.latch(&e);
                         return;
@@ -168,8 +164,9 @@ impl Log {
         }
     }
 
-    /// Under `Always`, brings the prefaulted zeros to the disk before somebody waits for a sync:
-    /// group commits then overwrite blocks that are written already, without a journal commit.
+    /// Under `Always`, brings the prefaulted zeros to the disk before somebody waits for a sync, so
+    /// that no group commit has to write a whole window of them. Six interleaved runs on a busy
+    /// ext4 host showed no difference either way; measure on a quiet one before relying on it.
     fn settle_window(&self, segment: &Segment) -> Result<()> {
         if self.policy() != FsyncPolicy::Always {
             return Ok(());
