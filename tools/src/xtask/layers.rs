@@ -20,7 +20,7 @@ const ENGINE: &[&[&str]] = &[
     &["wal", "tier", "dump"],
     &["hook", "eviction", "config"],
     &["keyspace"],
-    &["tier::promote", "tier::spill"],
+    &["tier::promote", "tier::spill", "tier::warm"],
     &["txn"],
     &["expiry", "checkpoint"],
     &["recovery", "table"],
@@ -30,8 +30,8 @@ const ENGINE: &[&[&str]] = &[
 
 /// The server's modules, lowest first.
 const SERVER: &[&[&str]] = &[
-    &["resp", "config", "error", "glob", "machine"],
-    &["session", "blocking"],
+    &["resp", "config", "error", "glob", "machine", "clock", "logging"],
+    &["stats", "session", "blocking", "clients", "state"],
     &["commands", "pubsub", "scripting", "acl", "admin"],
     &["dispatch"],
     &["connection"],
