@@ -4,6 +4,7 @@
 //! client's side (tests and tools), [`words`] the quoting rules of inline commands.
 
 pub mod decoder;
+pub mod double;
 pub mod encoder;
 pub mod frame;
 pub mod words;
