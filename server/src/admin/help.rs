@@ -25,10 +25,7 @@ pub const fn spec(group: Group) -> CommandSpec {
 fn help(ctx: &mut Context<'_>, _: Args<'_>, reply: &mut dyn ReplySink) -> CommandResult {
     let commands = table().all();
     let Some(container) = ctx.command.container.and_then(|id| commands.get(id)) else { return Ok(()) };
-    let title = format!(
-        "{} <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
-        container.spec.name
-    );
+    let title = format!("{} <subcommand> [<arg> [value] [opt] ...]. Subcommands are:", container.spec.name);
     reply.array(1 + 2 * container.subcommands.len());
     reply.simple(&title);
     for subcommand in table().subcommands_of(container) {

@@ -581,7 +581,9 @@ impl<'a> KillFilter<'a> {
                 return Err(errors::SYNTAX);
             }
             match args.one_of(&["ID", "TYPE", "ADDR", "LADDR", "USER", "SKIPME", "MAXAGE"]) {
-                Some(0) => filter.id = Some(client_id_of(args.bytes()?).map_err(|_| errors::CLIENT_ID_POSITIVE)?),
+                Some(0) => {
+                    filter.id = Some(client_id_of(args.bytes()?).map_err(|_| errors::CLIENT_ID_POSITIVE)?)
+                }
                 Some(1) => filter.class = Some(client_class(args.bytes()?)?),
                 Some(2) => filter.address = Some(args.bytes()?),
                 Some(3) => filter.local = Some(args.bytes()?),

@@ -14,7 +14,13 @@ use super::spec::CommandSpec;
 use crate::commands;
 
 /// The families, in the order of the reference page. The only list of them.
-const FAMILIES: &[&[CommandSpec]] = &[commands::connection::COMMANDS, commands::admin::COMMANDS];
+const FAMILIES: &[&[CommandSpec]] = &[
+    commands::connection::COMMANDS,
+    commands::generic::COMMANDS,
+    commands::string::COMMANDS,
+    commands::bitmap::COMMANDS,
+    commands::admin::COMMANDS,
+];
 
 /// Slots of the hash table: a power of two, far above the number of commands.
 const SLOTS: usize = 2048;
