@@ -28,18 +28,6 @@ fn interrupted(_: Interrupt) -> CommandError {
 }
 
 impl Context<'_> {
-    /// The time of this command, Unix milliseconds.
-    #[must_use]
-    pub fn now_ms(&mut self) -> u64 {
-        self.txn().now_ms()
-    }
-
-    /// The database that the command runs in.
-    #[must_use]
-    pub fn db(&mut self) -> DbIndex {
-        self.txn().db()
-    }
-
     /// Reads a key of any type; counts as an access.
     pub fn lookup(&mut self, key: &[u8]) -> Result<Option<Found<'_>>> {
         self.txn().lookup(key).map_err(interrupted)
