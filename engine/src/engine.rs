@@ -3,7 +3,7 @@
 #[cfg(feature = "rocks")]
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 
 use parking_lot::Mutex;
@@ -21,7 +21,7 @@ use crate::keyspace::scan::ScanStep;
 use crate::keyspace::store::{DATABASES, Store};
 use crate::recovery::{ColdState, Replay, load_marker, read_cold_state};
 use crate::tier::promote::{FetchTicket, Promoter};
-use crate::tier::{ColdStore, Family};
+use crate::tier::{ColdStore, Family, warm};
 use crate::txn::{Core, Mode, Scratch, Txn};
 use crate::wal::{FsyncPolicy, OpenFrom, Wal, WalConfig, WalReport};
 
@@ -39,6 +39,7 @@ struct Shared {
     threads: Mutex<Vec<JoinHandle<()>>>,
     keeper_thread: Mutex<Option<JoinHandle<()>>>,
     report: OpenReport,
+    is_stopping: Arc<AtomicBool>,
     /// Held for as long as the store is open.
     _lock: Option<std::fs::File>,
 }
@@ -107,8 +108,7 @@ impl Engine {
             hook: Hook::default(),
             commit_max: AtomicUsize::new(commit_max(config.maxmemory)),
         });
-        let keeper =
-            Keeper::new(Arc::clone(&core), Arc::clone(&config.clock), identity.store_id, highest, redo_lsn);
+        let keeper = Keeper::new(Arc::clone(&core), &config, identity.store_id, highest, redo_lsn);
         keeper.configure(&config);
         let reaper = Reaper::new(Arc::clone(&core), Arc::clone(&config.clock));
         let millis = (config.clock.monotonic_ns() - started) / 1_000_000;
@@ -122,6 +122,7 @@ impl Engine {
                 threads: Mutex::default(),
                 keeper_thread: Mutex::default(),
                 report,
+                is_stopping: Arc::default(),
                 _lock: lock,
             }),
         };
@@ -151,6 +152,15 @@ impl Engine {
             let reaper = Arc::clone(&shared.reaper);
             let thread = spawn("lux-reaper".into(), Box::new(move || reaper.run()))?;
             shared.threads.lock().push(thread);
+            let core = Arc::clone(&shared.core);
+            let (files, dir) = (Arc::clone(&config.files), config.dir.clone());
+            let is_stopping = Arc::clone(&shared.is_stopping);
+            let warm = move || match warm::run(&core.store, &core.promoter, &*files, &dir, &is_stopping) {
+                Ok(0) => {}
+                Ok(count) => tracing::info!(count, "promoted what was hot before the restart"),
+                Err(error) => tracing::warn!(%error, "could not warm up"),
+            };
+            shared.threads.lock().push(spawn("lux-warm".into(), Box::new(warm))?);
         }
         Ok(())
     }
@@ -171,6 +181,7 @@ impl Engine {
     /// Stops the threads without a checkpoint; what was committed is in the log.
     pub fn stop(&self) {
         let shared = &self.shared;
+        shared.is_stopping.store(true, Ordering::Relaxed);
         shared.reaper.stop();
         shared.keeper.stop();
         if let Some(thread) = shared.keeper_thread.lock().take() {

@@ -49,12 +49,10 @@ pub struct Session {
     pub no_touch: bool,
     /// Close once the replies so far are out (QUIT, a killed self, a protocol error).
     pub close_after_reply: bool,
-    /// The highest LSN a reply in the current batch depends on.
-    pub observed: Lsn,
+    /// The LSN the reply of this command must wait for, if it must wait.
+    pub gate: Option<Lsn>,
     /// The result of the background job of the command that is being run, once it is there.
     pub job_result: Option<Box<dyn Any + Send>>,
-    /// Reused by key extraction.
-    pub(crate) key_indexes: Vec<usize>,
 }
 
 impl Session {
@@ -70,9 +68,8 @@ impl Session {
             reply_mode: ReplyMode::On,
             no_touch: false,
             close_after_reply: false,
-            observed: Lsn(0),
+            gate: None,
             job_result: None,
-            key_indexes: Vec::new(),
         }
     }
 

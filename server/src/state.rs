@@ -14,12 +14,14 @@ use crate::config::ConfigStore;
 use crate::dispatch::args::Argv;
 use crate::dispatch::command_table::{self, Command};
 use crate::dispatch::spec::Flags;
+use crate::logging::LevelHandle;
 use crate::session::Session;
 use crate::stats::{Stopwatch, WorkerStats};
 
 /// The server's shared state.
 pub struct ServerState {
     pub config: ConfigStore,
+    pub log_level: LevelHandle,
     pub clients: ClientRegistry,
     pub pause: Pause,
     pub shutdown: Shutdown,
@@ -38,11 +40,12 @@ pub struct ServerState {
 
 impl ServerState {
     #[must_use]
-    pub fn new(config: ConfigStore) -> Self {
+    pub fn new(config: ConfigStore, log_level: LevelHandle) -> Self {
         let workers = usize::try_from(config.load().io_threads).unwrap_or(1).max(1);
         let commands = command_table::table().all().len();
         ServerState {
             config,
+            log_level,
             clients: ClientRegistry::default(),
             pause: Pause::default(),
             shutdown: Shutdown::default(),

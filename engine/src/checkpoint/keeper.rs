@@ -5,6 +5,7 @@
 //! else writes to the cold tier while the store is open, so write-backs never overlap.
 
 use std::collections::VecDeque;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -13,7 +14,7 @@ use parking_lot::{Condvar, Mutex};
 
 use super::round::RoundReport;
 use crate::config::{EngineConfig, MemoryProbe};
-use crate::env::Clock;
+use crate::env::{Clock, FileSystem};
 use crate::error::{Error, Result};
 use crate::ids::{DbId, DbIndex, Lsn};
 use crate::keyspace::entry::flag;
@@ -78,6 +79,8 @@ impl Reply {
 pub struct Keeper {
     pub(super) core: Arc<Core>,
     pub(super) clock: Arc<dyn Clock>,
+    pub(super) files: Arc<dyn FileSystem>,
+    pub(super) dir: PathBuf,
     pub(super) store_id: u64,
     pub(super) state: Mutex<State>,
     wake: Condvar,
@@ -114,11 +117,20 @@ const REFUSE: u32 = u32::MAX;
 
 impl Keeper {
     /// A keeper; run it with [`Keeper::run`].
-    pub fn new(core: Arc<Core>, clock: Arc<dyn Clock>, store_id: u64, highest: Lsn, redo: Lsn) -> Arc<Keeper> {
+    pub fn new(
+        core: Arc<Core>,
+        config: &EngineConfig,
+        store_id: u64,
+        highest: Lsn,
+        redo: Lsn,
+    ) -> Arc<Keeper> {
+        let clock = Arc::clone(&config.clock);
         let now_ms = clock.unix_ms();
         Arc::new(Keeper {
             core,
             clock,
+            files: Arc::clone(&config.files),
+            dir: config.dir.clone(),
             store_id,
             state: Mutex::new(State {
                 requests: VecDeque::new(),

@@ -24,6 +24,7 @@ use crate::keyspace::entry::BodyRef;
 use crate::keyspace::store::Store;
 use crate::tier::schema;
 use crate::tier::spill::{DEAD_PREFIX, SpillBatch, Which};
+use crate::tier::warm;
 use crate::tier::{ColdBatch, Family};
 use crate::value::Value;
 use crate::wal::effect::Total;
@@ -66,6 +67,9 @@ impl Keeper {
         // DURABILITY: only now is the log before `begin` without use.
         wal.cut_before(begin)?;
         self.drop_dead(begin)?;
+        if let Err(error) = warm::save(store, &*self.files, &self.dir) {
+            tracing::warn!(%error, "the hot set was not saved; a restart will start colder");
+        }
         store.stats.rounds.fetch_add(1, Ordering::Relaxed);
         self.last_round_ms.store(self.clock.unix_ms(), Ordering::Relaxed);
         report.millis = (self.clock.monotonic_ns() - started) / 1_000_000;
@@ -145,7 +149,8 @@ impl Keeper {
                 });
             }
             for chunk in waiting.chunks(256) {
-                if let Some(ticket) = self.core.promoter.fetch(chunk.iter().map(|(db, key)| (*db, &key[..]))) {
+                if let Some(ticket) = self.core.promoter.fetch(chunk.iter().map(|(db, key)| (*db, &key[..])))
+                {
                     ticket.wait()?;
                 }
             }

@@ -137,6 +137,7 @@ struct Disk {
     faults: Vec<Fault>,
     syncs: u64,
     power_off_after: Option<u64>,
+    power_off_before: Option<u64>,
     off: bool,
 }
 
@@ -213,6 +214,7 @@ impl SimFiles {
         let mut disk = self.disk.lock().clone();
         disk.faults.clear();
         disk.power_off_after = None;
+        disk.power_off_before = None;
         disk.off = false;
         disk.syncs = 0;
         SimFiles::from_disk(disk)
@@ -249,6 +251,12 @@ impl SimFiles {
         let mut disk = self.disk.lock();
         disk.power_off_after = Some(n);
         disk.off = disk.syncs >= n;
+    }
+
+    /// Cuts the power when sync number `n` is asked for: what was written since the one before it is
+    /// at stake.
+    pub fn power_off_before_sync(&self, n: u64) {
+        self.disk.lock().power_off_before = Some(n);
     }
 
     /// Whether the power is off.
@@ -359,6 +367,9 @@ fn copy_sector(from: &[u8], to: &mut [u8], sector: usize) {
 
 impl Disk {
     fn check(&mut self, op: SimOp, path: &Path) -> io::Result<()> {
+        if matches!(op, SimOp::Sync | SimOp::SyncDir) {
+            self.off |= self.power_off_before.is_some_and(|n| self.syncs + 1 >= n);
+        }
         self.check_power()?;
         let path = path.to_string_lossy();
         let hit = self.faults.iter().position(|f| f.op == op && path.contains(&f.path_part));
@@ -468,7 +479,8 @@ impl FileSystem for SimFiles {
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         let mut disk = self.disk.lock();
         disk.check(SimOp::SyncDir, dir)?;
-        let (synced, rest) = std::mem::take(&mut disk.pending).into_iter().partition(|c| c.dir() == Some(dir));
+        let (synced, rest) =
+            std::mem::take(&mut disk.pending).into_iter().partition(|c| c.dir() == Some(dir));
         disk.pending = rest;
         let synced: Vec<NameChange> = synced;
         for change in synced {

@@ -116,7 +116,8 @@ impl Store {
                     end = end.min(bucket);
                 }
                 if !hot.contains_key(key) {
-                    let row = schema::read_row(row).map_err(|error| schema::row_error(Family::Keys, key, error))?;
+                    let row =
+                        schema::read_row(row).map_err(|error| schema::row_error(Family::Keys, key, error))?;
                     if !row.deadline.is_some_and(|at| at.is_past(now_ms)) {
                         rows.push((key.to_vec(), TypeTag::String));
                     }
@@ -124,7 +125,9 @@ impl Store {
                 cursor.advance()?;
             }
         }
-        rows.extend(hot.into_iter().filter_map(|(key, (bucket, tag))| (bucket <= end).then_some((key, tag?))));
+        rows.extend(
+            hot.into_iter().filter_map(|(key, (bucket, tag))| (bucket <= end).then_some((key, tag?))),
+        );
         Ok(Some((end, rows)))
     }
 
@@ -164,7 +167,8 @@ impl Store {
             let hash = self.hasher.hash(key);
             let part = guards.get(hash.shard.0 as usize).and_then(|shard| shard.db(db));
             if part.is_none_or(|part| part.table.find(hash, key).is_none()) {
-                let row = schema::read_row(row).map_err(|error| schema::row_error(Family::Keys, key, error))?;
+                let row =
+                    schema::read_row(row).map_err(|error| schema::row_error(Family::Keys, key, error))?;
                 keys += 1;
                 expires += u64::from(row.deadline.is_some());
             }

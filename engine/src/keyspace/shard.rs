@@ -506,7 +506,14 @@ impl Shard {
     }
 
     /// Overwrites bytes from `offset` (`usize::MAX`: the end); the string grows as needed.
-    fn edit(&mut self, hash: KeyHash, effect: &Effect<'_>, lsn: Lsn, offset: usize, bytes: &[u8]) -> Result<()> {
+    fn edit(
+        &mut self,
+        hash: KeyHash,
+        effect: &Effect<'_>,
+        lsn: Lsn,
+        offset: usize,
+        bytes: &[u8],
+    ) -> Result<()> {
         let db = self.db_or_new(effect.db);
         let entry = db.table.find(hash, effect.key).expect("the caller found it");
         if entry.kind() == Kind::Boxed {
@@ -614,7 +621,14 @@ impl Shard {
     ///
     /// # Errors
     /// Replayed deltas do not fit the row: corruption.
-    pub fn install(&mut self, hash: KeyHash, db: DbId, key: &[u8], row: Option<Fetched<'_>>, pin: bool) -> Result<bool> {
+    pub fn install(
+        &mut self,
+        hash: KeyHash,
+        db: DbId,
+        key: &[u8],
+        row: Option<Fetched<'_>>,
+        pin: bool,
+    ) -> Result<bool> {
         if self.db(db).is_none() {
             return Ok(false);
         }

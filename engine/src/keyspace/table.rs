@@ -110,7 +110,12 @@ impl PageTable {
 
     /// Changes an entry and keeps the page's count of dirty entries right.
     #[inline]
-    pub fn update<R>(&mut self, hash: KeyHash, key: &[u8], change: impl FnOnce(&mut Entry) -> R) -> Option<R> {
+    pub fn update<R>(
+        &mut self,
+        hash: KeyHash,
+        key: &[u8],
+        change: impl FnOnce(&mut Entry) -> R,
+    ) -> Option<R> {
         let page = self.page_of(hash.bucket);
         let page = &mut self.pages[page];
         let entry = page.entries.find_mut(hash.table, |entry| entry.key() == key)?;
@@ -267,7 +272,12 @@ impl PageTable {
     }
 
     /// Removes the entries of one page that `take` picks and hands them to `each`.
-    pub fn extract(&mut self, page: PageIndex, mut take: impl FnMut(&mut Entry) -> bool, mut each: impl FnMut(Entry)) {
+    pub fn extract(
+        &mut self,
+        page: PageIndex,
+        mut take: impl FnMut(&mut Entry) -> bool,
+        mut each: impl FnMut(Entry),
+    ) {
         let at = page.0 as usize;
         let page = &mut self.pages[at];
         let mut removed = 0;
@@ -371,7 +381,9 @@ mod tests {
         let mut walked = Vec::new();
         for part in 0..16u32 {
             let from = part << 28;
-            table.for_range(from, from + ((1 << 28) - 1), |bucket, e| walked.push((bucket >> 28, e.key().to_vec())));
+            table.for_range(from, from + ((1 << 28) - 1), |bucket, e| {
+                walked.push((bucket >> 28, e.key().to_vec()))
+            });
         }
         assert!(walked.is_sorted_by_key(|(part, _)| *part));
         assert_eq!(walked.len(), model.len());

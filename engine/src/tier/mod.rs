@@ -13,6 +13,7 @@ pub mod schema;
 pub mod spill;
 #[cfg(test)]
 mod tests;
+pub mod warm;
 
 use crate::error::Result;
 

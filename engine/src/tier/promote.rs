@@ -267,7 +267,9 @@ impl Promoter {
     /// Ends the fetch of one key: installs what was read and wakes who waits.
     fn complete(&self, job: &Job, row: Result<Option<&[u8]>>) {
         let mut pages = Vec::new();
-        let decoded = row.and_then(|row| row.map(|row| decode(&self.store, job.db, &job.key, row, &mut pages)).transpose());
+        let decoded = row.and_then(|row| {
+            row.map(|row| decode(&self.store, job.db, &job.key, row, &mut pages)).transpose()
+        });
         let mut shard = self.store.lock(job.hash.shard);
         let Some(slot) = shard.end_fetch(job.db, &job.key) else { return };
         if let Err(error) = decoded {
@@ -310,7 +312,13 @@ fn is_paged(row: &[u8]) -> bool {
 }
 
 /// Decodes a row and, for a paged string, reads its pages into `pages`.
-pub fn decode<'a>(store: &Store, db: DbId, key: &[u8], row: &'a [u8], pages: &'a mut Vec<u8>) -> Result<Fetched<'a>> {
+pub fn decode<'a>(
+    store: &Store,
+    db: DbId,
+    key: &[u8],
+    row: &'a [u8],
+    pages: &'a mut Vec<u8>,
+) -> Result<Fetched<'a>> {
     let row = schema::read_row(row).map_err(|error| schema::row_error(Family::Keys, key, error))?;
     let RowBody::Paged { incarnation, len } = row.body else { return Ok(Fetched { row, pages: None }) };
     read_pages(store, db, incarnation, len, key, pages)?;

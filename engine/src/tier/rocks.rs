@@ -23,15 +23,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use rocksdb::{
-    BlockBasedIndexType, BlockBasedOptions, BottommostLevelCompaction, Cache, ChecksumType,
-    ColumnFamily, ColumnFamilyDescriptor, CompactOptions, DB, DBCompressionType, DBRawIterator,
-    DataBlockIndexType, Env, ErrorKind, FlushOptions, LogLevel, LruCacheOptions, Options,
-    ReadOptions, SnapshotWithThreadMode, WriteBatch, WriteBufferManager, WriteOptions, properties,
+    BlockBasedIndexType, BlockBasedOptions, BottommostLevelCompaction, Cache, ChecksumType, ColumnFamily,
+    ColumnFamilyDescriptor, CompactOptions, DB, DBCompressionType, DBRawIterator, DataBlockIndexType, Env,
+    ErrorKind, FlushOptions, LogLevel, LruCacheOptions, Options, ReadOptions, SnapshotWithThreadMode,
+    WriteBatch, WriteBufferManager, WriteOptions, properties,
 };
 
 use super::{
-    ColdBatch, ColdCursor, ColdSnapshot, ColdStats, ColdStore, Family, FamilyStats, Lookup,
-    ReadTier,
+    ColdBatch, ColdCursor, ColdSnapshot, ColdStats, ColdStore, Family, FamilyStats, Lookup, ReadTier,
 };
 use crate::error::{Error, Result};
 
@@ -147,9 +146,9 @@ impl RocksStore {
         let options = database_options(&config, &memtables)?;
         // RocksDB's `default` must be opened too. It stays empty, but has to share the cache.
         let names = Family::ALL.map(|family| (family.name(), family)).into_iter();
-        let families = names.chain([("default", Family::Meta)]).map(|(name, family)| {
-            ColumnFamilyDescriptor::new(name, family_options(&config, family, &cache))
-        });
+        let families = names
+            .chain([("default", Family::Meta)])
+            .map(|(name, family)| ColumnFamilyDescriptor::new(name, family_options(&config, family, &cache)));
         let db = DB::open_cf_descriptors(&options, &config.dir, families)
             .map_err(|error| open_error(&config.dir, error))?;
 
@@ -255,11 +254,7 @@ pub(super) struct Piece {
 }
 
 /// Cuts a key range after every eighth of the files that end at `ends`, in order.
-pub(super) fn compaction_pieces(
-    ends: &[&[u8]],
-    lower: Option<&[u8]>,
-    upper: Option<&[u8]>,
-) -> Vec<Piece> {
+pub(super) fn compaction_pieces(ends: &[&[u8]], lower: Option<&[u8]>, upper: Option<&[u8]>) -> Vec<Piece> {
     const FILES_PER_PIECE: usize = 8;
     let mut pieces = Vec::new();
     let mut from = lower.map(<[u8]>::to_vec);
@@ -309,8 +304,7 @@ impl ColdStore for RocksStore {
             }
             return Ok(());
         }
-        let rows =
-            self.db.batched_multi_get_cf_opt(family, keys.iter().copied(), true, &self.read_disk);
+        let rows = self.db.batched_multi_get_cf_opt(family, keys.iter().copied(), true, &self.read_disk);
         for (index, row) in rows.into_iter().enumerate() {
             match row {
                 Ok(Some(value)) => each(index, Lookup::Found(&value)),
@@ -439,8 +433,7 @@ impl ColdStore for RocksStore {
         // Numbers of the whole database come with any family.
         let database = |name: &properties::PropName| self.number(Family::Keys, name);
         let memtable_bytes = self.memtables.get_usage();
-        let families: Vec<_> =
-            Family::ALL.into_iter().map(|family| self.family_stats(family)).collect();
+        let families: Vec<_> = Family::ALL.into_iter().map(|family| self.family_stats(family)).collect();
         ColdStats {
             memtable_bytes: memtable_bytes as u64,
             block_cache_bytes: self.cache.get_usage().saturating_sub(memtable_bytes) as u64,
@@ -484,9 +477,7 @@ impl RocksSnapshot {
         // which does not move and lives as long as `self.db` does; `inner` is never moved out of
         // `self` and is dropped before `self.db`, because fields drop in their order.
         let inner = unsafe {
-            std::mem::transmute::<SnapshotWithThreadMode<'_, DB>, SnapshotWithThreadMode<'static, DB>>(
-                inner,
-            )
+            std::mem::transmute::<SnapshotWithThreadMode<'_, DB>, SnapshotWithThreadMode<'static, DB>>(inner)
         };
         RocksSnapshot { inner, db: Arc::clone(db) }
     }
@@ -643,23 +634,29 @@ fn table_options(family: Family, cache: &Cache) -> BlockBasedOptions {
     table.set_cache_index_and_filter_blocks(true);
     table.set_cache_index_and_filter_blocks_with_high_priority(true);
     table.set_pin_l0_filter_and_index_blocks_in_cache(true);
-    table.set_checksum_type(match knob("SUM", 4) { 1 => ChecksumType::CRC32c, 0 => ChecksumType::NoChecksum, _ => ChecksumType::XXH3 });
+    table.set_checksum_type(match knob("SUM", 4) {
+        1 => ChecksumType::CRC32c,
+        0 => ChecksumType::NoChecksum,
+        _ => ChecksumType::XXH3,
+    });
     table.set_whole_key_filtering(true);
     if knob("PART", 1) == 1 {
-    table.set_index_type(BlockBasedIndexType::TwoLevelIndexSearch);
-    table.set_partition_filters(true);
-    table.set_metadata_block_size(knob("META", 4096));
-    table.set_pin_top_level_index_and_filter(true);
+        table.set_index_type(BlockBasedIndexType::TwoLevelIndexSearch);
+        table.set_partition_filters(true);
+        table.set_metadata_block_size(knob("META", 4096));
+        table.set_pin_top_level_index_and_filter(true);
     }
     match knob("FILTER", 2) {
         0 => {}
         1 => table.set_bloom_filter(10.0, false),
         _ => table.set_hybrid_ribbon_filter(10.0, 1),
     }
-    if knob("OFM", 0) == 1 { table.set_optimize_filters_for_memory(true); }
+    if knob("OFM", 0) == 1 {
+        table.set_optimize_filters_for_memory(true);
+    }
     if knob("HASH", 0) == 1 {
-    table.set_data_block_index_type(DataBlockIndexType::BinaryAndHash);
-    table.set_data_block_hash_ratio(0.75);
+        table.set_data_block_index_type(DataBlockIndexType::BinaryAndHash);
+        table.set_data_block_hash_ratio(0.75);
     }
     table.set_block_restart_interval(int(knob("RESTART", 16)));
     table.set_block_size(knob("BLOCK", 4096));

@@ -142,7 +142,14 @@ impl Store {
     }
 
     /// Copies one entry's image if it is wanted. Returns by how many bytes the entry shrank.
-    fn copy_image(&self, shard: ShardId, db: DbId, entry: &mut Entry, which: Which, batch: &mut SpillBatch) -> usize {
+    fn copy_image(
+        &self,
+        shard: ShardId,
+        db: DbId,
+        entry: &mut Entry,
+        which: Which,
+        batch: &mut SpillBatch,
+    ) -> usize {
         if !entry.has(flag::DIRTY) || entry.has(flag::IN_FLIGHT) {
             return 0;
         }

@@ -243,7 +243,9 @@ impl<'e> Txn<'e> {
     fn hash(&self, key: &[u8]) -> KeyHash {
         // The slice is borrowed for the whole transaction, so the same address is the same key.
         match self.keys.first() {
-            Some(first) if std::ptr::eq(first.as_ptr(), key.as_ptr()) && first.len() == key.len() => self.first_hash,
+            Some(first) if std::ptr::eq(first.as_ptr(), key.as_ptr()) && first.len() == key.len() => {
+                self.first_hash
+            }
             _ => self.core.store.hasher.hash(key),
         }
     }
@@ -306,8 +308,7 @@ impl<'e> Txn<'e> {
         };
         let limit = self.core.commit_max.load(Ordering::Relaxed);
         if record.len() > limit {
-            let error =
-                Error::TooLarge { what: "commit", bytes: record.len() as u64, limit: limit as u64 };
+            let error = Error::TooLarge { what: "commit", bytes: record.len() as u64, limit: limit as u64 };
             return Err(CommitError::Failed(error));
         }
         let appended = match self.uses_reserve {

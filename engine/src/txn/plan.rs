@@ -1,6 +1,6 @@
 //! What a command can do inside a transaction: read entries and plan changes.
 
-use super::{Interrupt, Touched, TotalChange, Txn};
+use super::{Interrupt, TotalChange, Touched, Txn};
 use crate::error::Error;
 use crate::ids::{DbId, DbIndex, ExpireAt, Lsn};
 use crate::keyspace::entry::{BodyRef, Entry, flag};
@@ -70,7 +70,12 @@ impl<'e> Txn<'e> {
     }
 
     /// Reads a key of any database.
-    pub fn lookup_in(&mut self, db: DbIndex, key: &[u8], is_access: bool) -> Result<Option<Found<'_>>, Interrupt> {
+    pub fn lookup_in(
+        &mut self,
+        db: DbIndex,
+        key: &[u8],
+        is_access: bool,
+    ) -> Result<Option<Found<'_>>, Interrupt> {
         let hash = self.hash(key);
         let db = self.db_id(db, hash)?;
         if let Some(touched) = self.touched(hash, db, key) {
@@ -344,14 +349,21 @@ impl<'e> Txn<'e> {
         let part = self.shard(hash.shard).db(db).expect("the key is there");
         let entry = part.table.find(hash, key).expect("the key is there");
         let before = before_of(entry, None);
-        let effect = Effect { operation: Operation::Expired, db, key, change: Change::Delete { old: before.old } };
+        let effect =
+            Effect { operation: Operation::Expired, db, key, change: Change::Delete { old: before.old } };
         let key_at = put_effect(&mut self.scratch.effects, &effect);
         self.scratch.hashes.push(hash);
         self.note(hash, db, key, key_at, &before, (false, false));
     }
 
     /// The state that a change with the new deadline meets.
-    fn before(&mut self, hash: KeyHash, db: DbId, key: &[u8], deadline: Option<ExpireAt>) -> Result<Before, Interrupt> {
+    fn before(
+        &mut self,
+        hash: KeyHash,
+        db: DbId,
+        key: &[u8],
+        deadline: Option<ExpireAt>,
+    ) -> Result<Before, Interrupt> {
         let touched = self.touched(hash, db, key).map(|t| (t.exists, t.has_deadline));
         if touched.is_none() && !self.is_alive(hash, db, key)? {
             // It may just have expired: then the plan holds its deletion, and says so.

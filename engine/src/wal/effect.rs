@@ -160,9 +160,9 @@ impl Change<'_> {
     #[must_use]
     pub fn base(&self) -> Option<Lsn> {
         match self {
-            Change::SetDeadline { base, .. } | Change::Append { base, .. } | Change::SetRange { base, .. } => {
-                Some(*base)
-            }
+            Change::SetDeadline { base, .. }
+            | Change::Append { base, .. }
+            | Change::SetRange { base, .. } => Some(*base),
             _ => None,
         }
     }
@@ -264,11 +264,9 @@ pub fn read_effect<'a>(reader: &mut Reader<'a>) -> Result<Effect<'a>, DecodeErro
             old_hint: optional(reader.varint()?),
         },
         5 => Change::Append { base: Lsn(reader.varint()?), bytes: reader.bytes()? },
-        6 => Change::SetRange {
-            base: Lsn(reader.varint()?),
-            offset: reader.varint()?,
-            bytes: reader.bytes()?,
-        },
+        6 => {
+            Change::SetRange { base: Lsn(reader.varint()?), offset: reader.varint()?, bytes: reader.bytes()? }
+        }
         7 => Change::MapDb { index: DbIndex(reader.u8()?) },
         _ => return Err(reader.error("unknown effect")),
     };
@@ -338,7 +336,12 @@ mod tests {
         let at = Some(ExpireAt(1_700_000_000_000));
         let old = Replaced { hint: at, pages: Some(Incarnation(1 << 40)) };
         let changes = [
-            Change::Put { body: StringBody::Bytes(b"v"), deadline: at, old: Replaced::default(), is_raw: false },
+            Change::Put {
+                body: StringBody::Bytes(b"v"),
+                deadline: at,
+                old: Replaced::default(),
+                is_raw: false,
+            },
             Change::Put { body: StringBody::Int(i64::MIN), deadline: None, old, is_raw: true },
             Change::Delete { old },
             Change::SetDeadline { base: Lsn(7), deadline: None, old_hint: at },

@@ -142,8 +142,7 @@ impl Scratch {
         }
         let raw_len = u32::try_from(body.len()).ok()?;
         self.out[..RAW_LEN_BYTES].copy_from_slice(&raw_len.to_le_bytes());
-        let packed =
-            compress_into_with_table(body, &mut self.out[RAW_LEN_BYTES..], &mut self.table).ok()?;
+        let packed = compress_into_with_table(body, &mut self.out[RAW_LEN_BYTES..], &mut self.table).ok()?;
         let stored = RAW_LEN_BYTES + packed;
         (stored <= body.len() - body.len() / 8).then_some(stored)
     }

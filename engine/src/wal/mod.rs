@@ -4,7 +4,7 @@
 //! # How
 //! Records become checksummed frames (`frame`) in preallocated segment files (`segment`). An append
 //! (`writer`) is serial under one mutex: give the record the next LSN, complete its checksum, copy
-//! it into a memory-mapped window. One helper thread (`prepare`) keeps windows and the next segment
+//! it into a memory-mapped window. Two helper threads (`prepare`) keep windows and the next segment
 //! ready ahead of it; another (`sync`) makes the log durable for whole groups of commits at once.
 //! Opening (`recover`) finds what survived, makes it durable, cuts the rest and replays. `reader`
 //! serves durable records to consumers of the log.
@@ -185,7 +185,7 @@ pub struct WalReport {
 /// Why nothing was appended.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum AppendError {
-    /// The helper is behind. Release all locks, await [`Wal::room`], try again.
+    /// The next segment is not ready yet. Release all locks, await [`Wal::room`], try again.
     #[error("no log space is prepared yet")]
     NoRoom,
     /// The log is latched, closed, or the disk is full.
@@ -250,9 +250,12 @@ impl Wal {
         replay: &mut dyn FnMut(RecordView<'_>) -> Result<()>,
     ) -> Result<(Arc<Wal>, WalReport)> {
         let (log, report) = recover::open(files, clock, config, from, replay)?;
+        // The first append finds its window, the first delete on a full disk its reserve.
+        log.prepare_all()?;
         let wal = Wal { log: Arc::new(log), threads: Mutex::new(Vec::new()) };
         wal.spawn("lux-wal-sync", sync::run)?;
-        wal.spawn("lux-wal-prep", prepare::run)?;
+        wal.spawn("lux-wal-map", prepare::run_mapper)?;
+        wal.spawn("lux-wal-space", prepare::run_provider)?;
         Ok((Arc::new(wal), report))
     }
 

@@ -1,11 +1,14 @@
-//! The helper thread: keeps windows and the next segment ready so that appends need no system call.
+//! The helper threads: keep windows and the next segment ready so that appends need no system call.
 //!
-//! Each round it unmaps the windows left behind, maps and prefaults the current one and the one
-//! ahead (which may be the first of the next segment), prepares the next segment, and keeps the
-//! reserve in being. It works without the append lock and installs what it made under it.
+//! - The *mapper* unmaps the windows left behind, maps and prefaults the current one and the one
+//!   ahead (which may be the first of the next segment).
+//! - The *provider* prepares the next segment and keeps the reserve in being. It waits for the disk,
+//!   which is why it is not the mapper.
 //!
-//! A full disk is not a failure: the round notes it, offers the reserve as a segment that only
-//! deletes may start, and is tried again every [`RETRY`]. Other errors latch.
+//! Both work without the append lock and install what they made under it.
+//!
+//! A full disk is not a failure: the provider notes it, offers the reserve as a segment that only
+//! deletes may start, and tries again every [`RETRY`]. Other errors latch.
 
 use std::io;
 use std::path::Path;
@@ -13,12 +16,13 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use parking_lot::{Condvar, Mutex};
+
+use super::FsyncPolicy;
 use super::frame;
-use super::segment::{
-    PAGE, RESERVE_NAME, SEGMENT_HEADER_BYTES, Segment, is_no_space, segment_name,
-};
+use super::segment::{PAGE, RESERVE_NAME, SEGMENT_HEADER_BYTES, Segment, is_no_space, segment_name};
 use super::writer::{Log, Prepared, end_of};
-use crate::env::{File, FileSystem, OpenMode};
+use crate::env::{File, FileSystem, OpenMode, Window};
 use crate::error::{Error, Result};
 
 /// Bytes of the file mapped at a time; mapped pages count as resident memory.
@@ -26,13 +30,54 @@ const WINDOW_BYTES: u64 = 2 << 20;
 /// How often a full disk is tried again.
 const RETRY: Duration = Duration::from_millis(200);
 
-/// What the helper is asked to do.
+/// How a helper thread is told that there is work.
 #[derive(Debug, Default)]
-pub(super) struct PrepareControl {
-    pub stop: bool,
+pub(super) struct Helper {
+    control: Mutex<Control>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Control {
+    stop: bool,
     work: bool,
     /// The largest frame that waits for room.
     need: u64,
+}
+
+impl Helper {
+    /// There is work: at least room for a frame of `need` bytes.
+    #[cold]
+    pub fn wake(&self, need: u64) {
+        let mut control = self.control.lock();
+        control.work = true;
+        control.need = control.need.max(need);
+        drop(control);
+        self.changed.notify_one();
+    }
+
+    pub fn stop(&self) {
+        self.control.lock().stop = true;
+        self.changed.notify_all();
+    }
+
+    /// The size asked for, once there is work or `retry` has passed; `None` to stop.
+    fn wait(&self, retry: impl Fn() -> Option<Duration>) -> Option<u64> {
+        let mut control = self.control.lock();
+        while !control.work && !control.stop {
+            match retry() {
+                None => self.changed.wait(&mut control),
+                Some(after) => {
+                    if self.changed.wait_for(&mut control, after).timed_out() {
+                        break;
+                    }
+                }
+            }
+        }
+        control.work = false;
+        let need = std::mem::take(&mut control.need);
+        (!control.stop).then_some(need)
+    }
 }
 
 /// The preallocated file that is given up when the disk is full.
@@ -49,56 +94,44 @@ enum Missing {
     Next { segment: Arc<Segment> },
 }
 
-/// The helper thread.
-pub(super) fn run(log: &Log) {
-    let mut need = 0;
-    loop {
-        if let Err(e) = log.prepare_round(need) {
-            log.latch(&e);
-        }
-        match wait(log) {
-            Some(asked) => need = asked,
-            None => return,
-        }
+/// The mapper's thread.
+pub(super) fn run_mapper(log: &Log) {
+    while log.mapper.wait(|| None).is_some() {
+        log.map_round();
     }
 }
 
-/// The size asked for, once there is work; `None` to stop.
-fn wait(log: &Log) -> Option<u64> {
-    let mut control = log.prepare.lock();
-    while !control.work && !control.stop {
-        if !log.is_disk_full() {
-            log.prepare_wake.wait(&mut control);
-        } else if log.prepare_wake.wait_for(&mut control, RETRY).timed_out() {
-            break;
+/// The provider's thread.
+pub(super) fn run_provider(log: &Log) {
+    while let Some(need) = log.provider.wait(|| log.is_disk_full().then_some(RETRY)) {
+        if let Err(e) = log.provide_round(need) {
+            log.latch(&e);
         }
     }
-    control.work = false;
-    let need = std::mem::take(&mut control.need);
-    (!control.stop).then_some(need)
 }
 
 impl Log {
-    /// Tells the helper that there is work: at least room for a frame of `need` bytes.
-    #[cold]
-    pub fn wake_helper(&self, need: u64) {
-        let mut control = self.prepare.lock();
-        control.work = true;
-        control.need = control.need.max(need);
-        drop(control);
-        self.prepare_wake.notify_one();
+    /// Makes ready whatever is missing: at the end of an open, before the threads start.
+    pub fn prepare_all(&self) -> Result<()> {
+        self.provide_round(0)?;
+        self.map_round();
+        Ok(())
     }
 
-    fn prepare_round(&self, need: u64) -> Result<()> {
+    fn map_round(&self) {
+        let retired: Vec<_> = self.tail.lock().retired.drain(..).collect();
+        drop(retired);
+        if self.check().is_ok() {
+            self.map_windows();
+        }
+    }
+
+    fn provide_round(&self, need: u64) -> Result<()> {
         if self.check().is_err() {
             return Ok(());
         }
-        let retired: Vec<_> = self.tail.lock().retired.drain(..).collect();
-        drop(retired);
-        self.map_windows();
         self.recheck_full_writes()?;
         self.prepare_segment(need)?;
-        self.map_windows();
         self.keep_reserve()
     }
 
@@ -107,13 +140,19 @@ impl Log {
     fn map_windows(&self) {
         while let Some(missing) = self.missing_window() {
             let (segment, offset) = match &missing {
-                Missing::Current { segment, offset } | Missing::Ahead { segment, offset } => (segment, *offset),
-                Missing::Next { segment } => (segment, 0),
+                Missing::Current { segment, offset } | Missing::Ahead { segment, offset } => {
+                    (Arc::clone(segment), *offset)
+                }
+                Missing::Next { segment } => (Arc::clone(segment), 0),
             };
             let len = WINDOW_BYTES.min(segment.bytes - offset) as usize;
             match segment.file.window(offset, len) {
                 Ok(mut window) => {
                     window.prefault();
+                    if let Err(e) = self.settle_window(&segment) {
+                        self.latch(&e);
+                        return;
+                    }
                     self.install(missing, window);
                 }
                 Err(e) => {
@@ -123,6 +162,18 @@ impl Log {
                 }
             }
         }
+    }
+
+    /// Under `Always`, brings the prefaulted zeros to the disk before somebody waits for a sync, so
+    /// that no group commit has to write a whole window of them. Six interleaved runs on a busy
+    /// ext4 host showed no difference either way; measure on a quiet one before relying on it.
+    fn settle_window(&self, segment: &Segment) -> Result<()> {
+        if self.policy() != FsyncPolicy::Always {
+            return Ok(());
+        }
+        // DURABILITY: none is gained for records; a failure is one all the same, since the kernel
+        // reports a lost page to one sync only.
+        segment.file.sync_data().map_err(|e| Error::io("sync", &segment.path, e))
     }
 
     fn missing_window(&self) -> Option<Missing> {
@@ -145,7 +196,7 @@ impl Log {
     }
 
     /// Installs a window if the tail has not moved past it meanwhile.
-    fn install(&self, missing: Missing, window: Box<dyn crate::env::Window>) {
+    fn install(&self, missing: Missing, window: Box<dyn Window>) {
         let mut tail = self.tail.lock();
         let tail = &mut *tail;
         let unused = match missing {

@@ -63,10 +63,6 @@ impl Cursor {
         self.segment
     }
 
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// Where the next frame would start.
     pub fn position(&self) -> u64 {
         self.position
@@ -212,15 +208,15 @@ impl LogReader {
         let tail = self.log.tail.lock();
         let holder = tail.catalog.iter().rev().find(|s| s.first_lsn <= self.next);
         holder.map(|s| (s.id, s.path.clone())).ok_or_else(|| {
-            let gone = io::Error::new(io::ErrorKind::NotFound, format!("the log no longer has {}", self.next));
+            let gone =
+                io::Error::new(io::ErrorKind::NotFound, format!("the log no longer has {}", self.next));
             Error::io("read", &self.log.dir, gone)
         })
     }
 
     fn open_segment(&self) -> Result<Cursor> {
         let (id, path) = self.segment_of_next()?;
-        let file =
-            self.log.files.open(&path, OpenMode::Read).map_err(|e| Error::io("open", &path, e))?;
+        let file = self.log.files.open(&path, OpenMode::Read).map_err(|e| Error::io("open", &path, e))?;
         Ok(Cursor::new(file, &path, self.log.store_id, id))
     }
 }

@@ -210,7 +210,11 @@ impl Recovery<'_> {
         let known = self.from.redo_lsn.max(self.from.highest_written);
         if known > Lsn(0) {
             let file = self.found.iter().find(|f| f.used > 0).map_or(dir, |f| f.path.display().to_string());
-            return Err(Error::corruption(file, 0, format!("no log up to record {known}, which was durable")));
+            return Err(Error::corruption(
+                file,
+                0,
+                format!("no log up to record {known}, which was durable"),
+            ));
         }
         Ok(Run {
             segments: Vec::new(),

@@ -6,17 +6,17 @@
 //!            position
 //!               v
 //!  segment  |###|######window######|######ahead######|      next: |header still zeros|window|
-//!            ^ older windows: retired, unmapped by the helper
+//!            ^ older windows: retired, unmapped by the mapper
 //! ```
 //!
-//! A frame that lies in `window` and `ahead` is copied there. Otherwise (helper late, large record,
+//! A frame that lies in `window` and `ahead` is copied there. Otherwise (mapper late, large record,
 //! file system that reserves nothing) it is written with a system call, which in reserved space
 //! cannot run out of space. When the segment is full the tail moves to the prepared `next`; if
 //! there is none the append fails with `NoRoom` and has changed nothing.
 //!
 //! # Locks
-//! `sync_one` before `tail`. `tail` before the locks inside [`Waiters`]. The helper's and the sync
-//! thread's control locks are taken alone.
+//! `sync_one` before `tail`. `tail` before the locks inside [`Waiters`] and the helpers' control
+//! locks, under which no other is taken.
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -26,7 +26,7 @@ use std::sync::{Arc, OnceLock};
 use parking_lot::{Condvar, Mutex};
 
 use super::frame::{self, Body, FrameKind, HEADER_BYTES};
-use super::prepare::{PrepareControl, Reserve};
+use super::prepare::{Helper, Reserve};
 use super::segment::{SEGMENT_HEADER_BYTES, Segment, SegmentHeader, is_no_space};
 use super::sync::SyncStats;
 use super::{AppendError, FsyncPolicy, WalConfig, WalStatus};
@@ -39,7 +39,7 @@ use crate::wait::Waiters;
 const SPACE_FOR_ALL: u64 = u64::MAX;
 /// Frames up to this many bytes are put together before a system call writes them.
 const JOIN_BYTES: usize = 64 << 10;
-/// Windows retired before the helper unmapped the earlier ones, without growing the list.
+/// Windows retired before the mapper unmapped the earlier ones, without growing the list.
 const RETIRED_CAPACITY: usize = 16;
 
 const RUNNING: u8 = 0;
@@ -84,8 +84,8 @@ pub(super) struct Log {
     pub sync_stop: Mutex<bool>,
     pub sync_wake: Condvar,
     pub sync_stats: SyncStats,
-    pub prepare: Mutex<PrepareControl>,
-    pub prepare_wake: Condvar,
+    pub mapper: Helper,
+    pub provider: Helper,
     pub reserve: Mutex<Option<Reserve>>,
     /// One cut at a time.
     cutting: Mutex<()>,
@@ -203,7 +203,7 @@ impl Tail {
         file.write_at(header, self.position)
     }
 
-    /// Retires the windows that lie behind the position; `true` if the helper has work now.
+    /// Retires the windows that lie behind the position; `true` if the mapper has work now.
     #[inline]
     fn leave_windows(&mut self) -> bool {
         let mut moved = false;
@@ -219,12 +219,7 @@ impl Tail {
 }
 
 impl Log {
-    pub fn new(
-        files: Arc<dyn FileSystem>,
-        clock: Arc<dyn Clock>,
-        config: WalConfig,
-        start: Start,
-    ) -> Log {
+    pub fn new(files: Arc<dyn FileSystem>, clock: Arc<dyn Clock>, config: WalConfig, start: Start) -> Log {
         let room = start.segment.bytes - SEGMENT_HEADER_BYTES as u64;
         let tail = Tail {
             next_segment_id: start.segment.id + 1,
@@ -263,8 +258,8 @@ impl Log {
             sync_stop: Mutex::new(false),
             sync_wake: Condvar::new(),
             sync_stats: SyncStats::default(),
-            prepare: Mutex::new(PrepareControl::default()),
-            prepare_wake: Condvar::new(),
+            mapper: Helper::default(),
+            provider: Helper::default(),
             reserve: Mutex::new(None),
             cutting: Mutex::new(()),
         }
@@ -279,7 +274,7 @@ impl Log {
             let mut wake = false;
             let outcome = self.append_locked(&mut self.tail.lock(), body, class, &mut wake);
             if wake {
-                self.wake_helper(0);
+                self.mapper.wake(0);
             }
             outcome
         })
@@ -326,7 +321,7 @@ impl Log {
         if !tail.write_mapped(&header, body.stored, bytes) {
             // What a failed write leaves is no frame: the next one overwrites it, or recovery
             // meets it after the last record and cuts it.
-            tail.write_through(&header, body.stored, bytes).map_err(|e| self.write_failed(tail, &e, wake))?;
+            tail.write_through(&header, body.stored, bytes).map_err(|e| self.write_failed(tail, &e))?;
         }
         tail.position += bytes as u64;
         *wake |= tail.leave_windows();
@@ -335,11 +330,11 @@ impl Log {
     }
 
     #[cold]
-    fn write_failed(&self, tail: &mut Tail, error: &std::io::Error, wake: &mut bool) -> AppendError {
+    fn write_failed(&self, tail: &mut Tail, error: &std::io::Error) -> AppendError {
         if is_no_space(error) {
             tail.write_full = true;
             self.no_space_from.store(0, Ordering::Relaxed);
-            *wake = true;
+            self.provider.wake(0);
             return Error::NoSpace { what: "the log" }.into();
         }
         let copy = std::io::Error::new(error.kind(), error.to_string());
@@ -377,7 +372,7 @@ impl Log {
         };
         if let Err(e) = written {
             tail.next = Some(Prepared { segment, window });
-            return Err(self.write_failed(tail, &e, &mut false));
+            return Err(self.write_failed(tail, &e));
         }
         tail.catalog.push_back(Cataloged {
             id: segment.id,
@@ -394,6 +389,7 @@ impl Log {
         tail.position = SEGMENT_HEADER_BYTES as u64;
         tail.write_full = false;
         self.room_next.store(0, Ordering::Relaxed);
+        self.provider.wake(0);
         Ok(())
     }
 
@@ -416,7 +412,7 @@ impl Log {
             });
         }
         if wake {
-            self.wake_helper(0);
+            self.mapper.wake(0);
         }
     }
 
@@ -427,7 +423,7 @@ impl Log {
         bytes <= self.room_current.load(Ordering::Relaxed) || bytes <= self.room_next.load(Ordering::Relaxed)
     }
 
-    /// `None`: not yet; the helper was asked.
+    /// `None`: not yet; the provider was asked.
     pub fn check_room(&self, body_len: usize) -> Option<Result<()>> {
         if let Err(e) = self.check() {
             return Some(Err(e));
@@ -442,7 +438,7 @@ impl Log {
         if self.is_out_of_space(bytes) {
             return Some(Err(Error::NoSpace { what: "the log" }));
         }
-        self.wake_helper(bytes);
+        self.provider.wake(bytes);
         None
     }
 
@@ -452,7 +448,10 @@ impl Log {
         let mut tail = self.tail.lock();
         // Under the lock: a switch that uses the segment up must not be overwritten.
         self.room_next.store(room, Ordering::Relaxed);
-        tail.next.replace(Prepared { segment: Arc::new(segment), window: None })
+        let replaced = tail.next.replace(Prepared { segment: Arc::new(segment), window: None });
+        drop(tail);
+        self.mapper.wake(0);
+        replaced
     }
 
     /// Notes that frames of at least `bytes` find no disk space, or that they do (`None`).
@@ -508,8 +507,8 @@ impl Log {
     pub fn stop_threads(&self) {
         *self.sync_stop.lock() = true;
         self.sync_wake.notify_all();
-        self.prepare.lock().stop = true;
-        self.prepare_wake.notify_all();
+        self.mapper.stop();
+        self.provider.stop();
     }
 
     // Policy, cutting, numbers.
@@ -549,10 +548,8 @@ impl Log {
         }
         // DURABILITY: a crash before this leaves some of the removed files; all are below the redo
         // LSN of a marker that is on the disk, so the next open removes them.
-        self.files
-            .sync_dir(&self.dir)
-            .map_err(|e| self.latch(&Error::io("sync", &self.dir, e)))?;
-        self.wake_helper(0);
+        self.files.sync_dir(&self.dir).map_err(|e| self.latch(&Error::io("sync", &self.dir, e)))?;
+        self.provider.wake(0);
         Ok(removed)
     }
 

@@ -145,6 +145,35 @@ impl CommandTable {
     }
 }
 
+/// The reference page of all commands, as Markdown.
+#[must_use]
+pub fn reference_page() -> String {
+    let mut page =
+        String::from("# Commands\n\nGenerated from the command table (`lux --print-commands`); do not edit.\n");
+    let mut groups: Vec<&str> = Vec::new();
+    for command in table().top_level() {
+        let group = command.spec.group.name();
+        if !groups.contains(&group) {
+            groups.push(group);
+        }
+    }
+    for group in groups {
+        page += &format!("\n## {group}\n\n| command | does | cost | since |\n|---|---|---|---|\n");
+        let in_group = |command: &&Command| command.spec.group.name() == group;
+        for command in table().all().iter().filter(in_group) {
+            let is_bare_container = !command.subcommands.is_empty() && !command.spec.arity.accepts(1);
+            if is_bare_container {
+                continue;
+            }
+            let spec = command.spec;
+            let name = command.full_name.to_uppercase().replace('|', " ");
+            let call = format!("{name} {}", spec.arguments).trim_end().replace('|', "\\|");
+            page += &format!("| `{call}` | {} | {} | {} |\n", spec.summary, spec.complexity, spec.since);
+        }
+    }
+    page
+}
+
 /// FNV-1a over the upper-cased name.
 fn slot_of(name: &[u8]) -> usize {
     let hash = name.iter().fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| {

@@ -8,6 +8,7 @@ use std::any::Any;
 use std::sync::Arc;
 use std::time::Duration;
 
+use lux_engine::ids::Lsn;
 use tokio::task::JoinHandle;
 
 use super::command_table::Command;
@@ -54,6 +55,14 @@ impl Wait {
             Wait::Unpaused => state.pause.until_over().await,
         }
     }
+}
+
+/// Brings what the commands of a batch will read into memory, in one go.
+pub async fn prefetch(_state: &ServerState, _session: &Session) {}
+
+/// Returns when `lsn` is durable; else the highest durable LSN and the error for the client.
+pub async fn until_durable(_state: &ServerState, _lsn: Lsn) -> Result<(), (Lsn, String)> {
+    Ok(())
 }
 
 impl<'c> Context<'c> {

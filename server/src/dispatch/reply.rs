@@ -66,6 +66,8 @@ pub trait ReplySink {
     fn verbatim(&mut self, format: &str, text: &[u8]);
     /// Whether replies may have RESP3 shapes (nested pairs instead of a flat list).
     fn is_resp3(&self) -> bool;
+    /// Chooses the protocol of what follows (HELLO, RESET).
+    fn set_resp3(&mut self, is_resp3: bool);
     /// Where the reply is now.
     fn mark(&self) -> Mark;
     /// Takes back everything written since `mark`.

@@ -212,8 +212,9 @@ impl Decoder {
         let Some(&first) = input.get(self.at) else { return Ok(None) };
         if first != b'$' {
             // Redis looks at the line only once it is there.
-            if memchr(b'\r', &input[self.at..]).is_none() && input.len() - self.at <= INLINE_MAX {
-                return Ok(None);
+            if memchr(b'\r', &input[self.at..]).is_none() {
+                let is_too_long = input.len() - self.at > INLINE_MAX;
+                return if is_too_long { violation("too big bulk count string") } else { Ok(None) };
             }
             let shown = char::from(first);
             let shown = if shown.is_ascii_control() { ' ' } else { shown };

@@ -1,0 +1,16 @@
+//! The one integration binary of the server: everything here talks to a real process over a real socket.
+//!
+//! - [`script`]: the corpus under `tests/scripts`, run against Lux (hot, cold, killed between commands)
+//!   and against the servers whose behaviour it copies.
+//! - [`coverage`]: every command the server lists has a script, every subcommand a line in one.
+//! - [`kill9`]: concurrent writers, `kill -9`, and a checker that knows what was acknowledged.
+//! - [`clients`]: an everyday client library talks to the server.
+//!
+//! [`client`] is a RESP client small enough to be trusted by reading it; [`server`] starts and stops processes.
+
+mod client;
+mod clients;
+mod coverage;
+mod kill9;
+mod script;
+mod server;
