@@ -187,7 +187,7 @@ fn unit(args: &mut Args<'_>) -> Result<Unit, CommandError> {
     let unit = match args.one_of(&["BIT", "BYTE"]) {
         Some(0) => Unit::Bit,
         Some(_) => Unit::Byte,
-        None if args.is_empty() => Unit::Byte,
+        None if args.peek().is_none() => Unit::Byte,
         None => return Err(errors::SYNTAX),
     };
     args.finish()?;
