@@ -35,6 +35,8 @@ pub struct EngineConfig {
     /// Bound on the disk space of the store, bytes; 0 for none.
     pub maxdisk: u64,
     pub fsync: FsyncPolicy,
+    /// Size of a segment of the log, bytes; 0: a share of `maxmemory`.
+    pub segment_bytes: u64,
     /// Time between checkpoint rounds, milliseconds.
     pub checkpoint_interval_ms: u64,
     /// Threads that read the cold tier.
@@ -68,6 +70,7 @@ impl EngineConfig {
             memory_probe: None,
             maxdisk: 0,
             fsync: FsyncPolicy::EverySec,
+            segment_bytes: 0,
             checkpoint_interval_ms: 60_000,
             read_threads: 2,
             is_background: true,

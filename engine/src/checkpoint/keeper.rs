@@ -16,6 +16,7 @@ use super::round::RoundReport;
 use crate::config::{EngineConfig, MemoryProbe};
 use crate::env::{Clock, FileSystem};
 use crate::error::{Error, Result};
+use crate::failpoint::Break;
 use crate::ids::{DbId, DbIndex, Lsn};
 use crate::keyspace::entry::flag;
 use crate::keyspace::hash::SHARDS;
@@ -309,6 +310,9 @@ impl Keeper {
     fn relieve(&self, last_progress: &mut u64) -> Result<()> {
         let store = &self.core.store;
         store.clear_relief();
+        if store.failpoints.breaks(Break::OneBudget) {
+            return Ok(());
+        }
         let (mut bytes, mut dirty) = store.hot_bytes();
         let before = bytes;
         self.rebudget(bytes);

@@ -2,6 +2,7 @@
 
 use super::{Interrupt, TotalChange, Touched, Txn};
 use crate::error::Error;
+use crate::failpoint::Break;
 use crate::ids::{DbId, DbIndex, ExpireAt, Lsn};
 use crate::keyspace::entry::{BodyRef, Entry, flag};
 use crate::keyspace::hash::KeyHash;
@@ -313,7 +314,8 @@ impl<'e> Txn<'e> {
     /// The record is not in memory: asks for it, or reads it here in the last round.
     #[cold]
     fn miss(&mut self, hash: KeyHash, db: DbId, key: &[u8]) -> Result<bool, Interrupt> {
-        if !self.reads_synchronously {
+        let holds_lock = self.core.store.failpoints.breaks(Break::NoLockAcrossWait);
+        if !self.reads_synchronously && !holds_lock {
             self.scratch.missing.push((db, Box::from(key)));
             return Err(Interrupt);
         }
