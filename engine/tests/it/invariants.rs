@@ -42,7 +42,14 @@ fn holds(check: fn(u64, Options) -> Checked) {
 #[cfg(feature = "failpoints")]
 fn is_noticed(which: Break, check: fn(u64, Options) -> Checked) {
     let options = Options::default().broken(which);
-    let notices = |seed| !matches!(std::panic::catch_unwind(|| check(seed, options)), Ok(Ok(())));
+    let notices = |seed| match std::panic::catch_unwind(|| check(seed, options)) {
+        Ok(Ok(())) => false,
+        Ok(Err(error)) => {
+            println!("{which:?}, seed {seed}: {error}");
+            true
+        }
+        Err(_) => true,
+    };
     assert!((0..SEEDS_BROKEN).any(notices), "{which:?} is broken and nothing notices");
 }
 
