@@ -9,3 +9,4 @@ mod trace;
 
 mod invariants;
 mod model;
+mod schedules;

@@ -3,8 +3,9 @@
 //! After any crash the log's last LSN says which state must be there, exactly; what was
 //! acknowledged must not lie behind it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use lux_engine::env::sim::{SimFiles, SimRng};
 use lux_engine::ids::{DbIndex, ExpireAt, Lsn};
@@ -12,7 +13,7 @@ use lux_engine::tier::memory::{MemoryHooks, MemoryStore};
 use lux_engine::txn::{Committed, Interrupt, Mode, Txn};
 use lux_engine::wal::FsyncPolicy;
 use lux_engine::wal::effect::{Operation, StringBody};
-use lux_engine::{Error, Result};
+use lux_engine::{Engine, Error, Result};
 use parking_lot::Mutex;
 
 use crate::rig::{DB, Rig, body, text};
@@ -249,6 +250,31 @@ impl Trace {
         }
     }
 
+    /// Notes a commit that was made without this trace, the last one so far.
+    pub fn note(&mut self, change: impl FnOnce(&mut Map)) {
+        change(&mut self.map);
+        self.states.push((self.rig.engine.wal().last_lsn(), self.map.clone()));
+    }
+
+    /// Opens and checks what a kill and power cuts now would leave: every prefix of the cold
+    /// tier's unflushed writes, each with several subsets of the files' unsynced sectors.
+    pub fn check_crashes(&self, seed: u64) -> Result<(), String> {
+        let rig = &self.rig;
+        let mut past = Past { states: self.states.clone(), acknowledged: self.states[self.states.len() - 1].0 };
+        let pending = rig.cold.pending_batches();
+        past.check_image(rig, rig.files.kill(), rig.cold.crash(pending))
+            .map_err(|error| format!("after a kill: {error}"))?;
+        past.acknowledged = rig.engine.wal().durable_lsn();
+        let mut rng = SimRng::new(seed);
+        for keep in 0..=pending {
+            for _ in 0..3 {
+                past.check_image(rig, rig.files.crash(&mut rng), rig.cold.crash(keep))
+                    .map_err(|error| format!("power cut, {keep} of {pending} writes stay: {error}"))?;
+            }
+        }
+        Ok(())
+    }
+
     /// Takes the store away: it is about to crash.
     pub fn split(self) -> (Rig, Past) {
         (self.rig, Past { states: self.states, acknowledged: self.acknowledged })
@@ -291,6 +317,16 @@ impl Past {
         let map = self.states.last().expect("checked").1.clone();
         self.states.push((last, map.clone()));
         Ok(Trace { rig, map, states: self.states, acknowledged: last })
+    }
+
+    fn check_image(&self, from: &Rig, files: SimFiles, cold: MemoryStore) -> Result<(), String> {
+        let rig = Rig::open(files, Arc::clone(&from.clock), cold, from.options)
+            .map_err(|error| format!("does not open: {error}"))?;
+        self.check_only(&rig)?;
+        // What this run makes of it must be as good: a round, then another crash.
+        rig.engine.checkpoint().map_err(|error| format!("no round: {error}"))?;
+        let again = rig.try_kill().map_err(|error| format!("does not open after a round: {error}"))?;
+        self.check_only(&again).map_err(|error| format!("after a round: {error}"))
     }
 
     pub fn check_only(&self, rig: &Rig) -> Result<(), String> {
@@ -339,8 +375,8 @@ fn difference(found: &Map, expected: &Map) -> String {
         }
         None => "nothing".to_string(),
     };
-    let keys = found.keys().chain(expected.keys());
-    let wrong = keys.filter(|key| found.get(*key) != expected.get(*key)).take(4);
+    let keys: BTreeSet<&Vec<u8>> = found.keys().chain(expected.keys()).collect();
+    let wrong = keys.into_iter().filter(|key| found.get(*key) != expected.get(*key)).take(4);
     let lines: Vec<String> = wrong
         .map(|key| {
             let (found, expected) = (show(found.get(key)), show(expected.get(key)));
@@ -363,6 +399,12 @@ pub struct Images {
 impl Images {
     /// Takes an image of a kill and one of a power cut before every write and flush from now on.
     pub fn watch(rig: &Rig, seed: u64) -> Images {
+        Images::watch_and(rig, seed, |_, _| {})
+    }
+
+    /// Also runs an action before write number 0, 1, ... : on the thread that writes, with no
+    /// lock held.
+    pub fn watch_and(rig: &Rig, seed: u64, action: impl Fn(usize, &Engine) + Send + Sync + 'static) -> Images {
         let images = Images::default();
         let (taken, files, cold) = (Arc::clone(&images.taken), rig.files.clone(), rig.cold.clone());
         let rng = Mutex::new(SimRng::new(seed));
@@ -375,8 +417,13 @@ impl Images {
             taken.lock().push((files.kill(), cold.crash(pending), last));
             taken.lock().push((files.crash(rng), cold.crash(keep), durable));
         });
+        let (engine, writes, before) = (rig.engine.clone(), AtomicUsize::new(0), Arc::clone(&take));
+        let before_write = move || {
+            action(writes.fetch_add(1, Ordering::SeqCst), &engine);
+            before();
+        };
         rig.cold.set_hooks(MemoryHooks {
-            before_write: Some(take.clone()),
+            before_write: Some(Arc::new(before_write)),
             before_flush: Some(take),
             ..MemoryHooks::default()
         });
@@ -391,9 +438,7 @@ impl Images {
         let mut past = Past { states: trace.states.clone(), acknowledged: Lsn(0) };
         for (at, (files, cold, acknowledged)) in taken.into_iter().enumerate() {
             past.acknowledged = acknowledged;
-            let rig = Rig::open(files, Arc::clone(&trace.rig.clock), cold, trace.rig.options)
-                .map_err(|error| format!("image {at} does not open: {error}"))?;
-            past.check_only(&rig).map_err(|error| format!("image {at}: {error}"))?;
+            past.check_image(&trace.rig, files, cold).map_err(|error| format!("image {at}: {error}"))?;
         }
         Ok(count)
     }
