@@ -355,6 +355,7 @@ impl<'e> Txn<'e> {
             Effect { operation: Operation::Expired, db, key, change: Change::Delete { old: before.old } };
         let key_at = put_effect(&mut self.scratch.effects, &effect);
         self.scratch.hashes.push(hash);
+        self.expiries += 1;
         self.note(hash, db, key, key_at, &before, (false, false));
     }
 
