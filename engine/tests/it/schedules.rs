@@ -139,7 +139,7 @@ fn rename_with_source_flushed_and_target_not() {
     }
     let images = Images::watch(&trace.rig, 4);
     trace.evict().unwrap();
-    assert!(images.check(&trace).unwrap() > 4, "several batches");
+    assert!(images.check(&trace).unwrap() >= 4, "several batches");
     trace.check_crashes(5).unwrap();
 }
 
@@ -195,7 +195,8 @@ fn flushall_with_an_undurable_record() {
 /// database seems to have no number, and must not be taken for dead.
 #[test]
 fn swapdb_around_the_marker() {
-    for at in 0..3 {
+    // Before the rows and before the marker are written.
+    for at in 0..2 {
         let rig = Rig::new();
         for (db, value) in [(0, b"zero"), (1, b"one."), (2, b"two.")] {
             set(&rig.engine, DbIndex(db), b"key", value);
@@ -212,9 +213,6 @@ fn swapdb_around_the_marker() {
         rig.checkpoint();
         drop(images);
         rig.cold.set_hooks(MemoryHooks::default());
-        if rig.engine.wal().last_lsn().0 == 7 {
-            continue;
-        }
         let check = |rig: &Rig| {
             for (db, value) in [(0u8, b"one."), (1, b"two."), (2, b"zero")] {
                 for key in [&b"key"[..], b"cold"] {
@@ -283,7 +281,10 @@ fn synchronously(rig: &Rig, key: &[u8], mut command: impl FnMut(&mut lux_engine:
 fn a_fetch_racing_a_delete_that_was_written_back() {
     for was_there in [true, false] {
         let rig = Rig::new();
-        rig.set(b"neighbour", b"cold");
+        for n in 0..500 {
+            // Every shard has cold keys: a miss in memory proves nothing.
+            rig.set(format!("neighbour {n}").as_bytes(), b"cold");
+        }
         if was_there {
             rig.set(b"key", b"old");
         }
@@ -402,9 +403,9 @@ fn a_hole_in_the_log_after_a_segment_switch() {
 /// state in which it is gone, so the log must be durable that far before the marker is.
 #[test]
 fn rename_flush_or_delete_in_mid_round_of_an_entry_that_was_never_cold() {
-    for (kind, key) in (0..3).flat_map(|kind| (0..8).map(move |n| (kind, format!("key {n}").into_bytes()))) {
+    for (kind, key) in (0..3).flat_map(|kind| [0, 2, 5].map(|n| (kind, format!("key {n}").into_bytes()))) {
         let mut trace = new_trace();
-        for n in 0..8u8 {
+        for n in 0..6u8 {
             // Each fills a batch: when one is written, the later ones were not visited yet.
             trace.set(format!("key {n}").as_bytes(), &vec![b'a' + n; 1_000_000], None).unwrap();
         }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use lux_engine::env::sim::{SimFiles, SimRng};
-use lux_engine::ids::{DbIndex, ExpireAt, Lsn};
+use lux_engine::ids::{ExpireAt, Lsn};
 use lux_engine::tier::memory::{MemoryHooks, MemoryStore};
 use lux_engine::txn::{Committed, Interrupt, Mode, Txn};
 use lux_engine::wal::FsyncPolicy;
@@ -183,20 +183,6 @@ impl Trace {
                 Ok(())
             },
             |map| map.clear(),
-        )
-    }
-
-    /// SWAPDB of the traced database with another, whose keys the caller knows.
-    pub fn swap_with(&mut self, other: DbIndex, contents: Map) -> Result<()> {
-        self.command(
-            &[],
-            Mode::All,
-            |txn| {
-                txn.set_operation(Operation::SwapDb);
-                txn.swap(DB, other);
-                Ok(())
-            },
-            |map| *map = contents,
         )
     }
 
