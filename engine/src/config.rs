@@ -38,6 +38,8 @@ pub struct EngineConfig {
     /// What happens at `maxdisk`.
     pub policy: Policy,
     pub fsync: FsyncPolicy,
+    /// Size of a segment of the log, bytes; 0: a share of `maxmemory`.
+    pub segment_bytes: u64,
     /// Time between checkpoint rounds, milliseconds.
     pub checkpoint_interval_ms: u64,
     /// Threads that read the cold tier.
@@ -72,6 +74,7 @@ impl EngineConfig {
             maxdisk: 0,
             policy: Policy::NoEviction,
             fsync: FsyncPolicy::EverySec,
+            segment_bytes: 0,
             checkpoint_interval_ms: 60_000,
             read_threads: 2,
             is_background: true,

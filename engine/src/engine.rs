@@ -146,11 +146,15 @@ impl Engine {
 
     fn start_threads(&self, config: &EngineConfig) -> Result<()> {
         let shared = &self.shared;
+        // A test that steps the workers waits for them: they must not come last.
+        let lowers = config.is_background;
         let spawn = |name: String, body: Box<dyn FnOnce() + Send>| {
             std::thread::Builder::new()
                 .name(name)
                 .spawn(move || {
-                    lower_priority();
+                    if lowers {
+                        lower_priority();
+                    }
                     body();
                 })
                 .map_err(|e| Error::io("spawn", "thread", e))
@@ -345,6 +349,18 @@ fn wal_config(config: &EngineConfig, store_id: u64) -> WalConfig {
     let mut wal = WalConfig::new(config.dir.join("wal"), store_id);
     wal.segment_bytes = (config.maxmemory / 16).clamp(4 << 20, 64 << 20).next_multiple_of(1 << 20);
     wal.fsync = config.fsync;
+    if config.segment_bytes > 0 {
+        wal.segment_bytes = config.segment_bytes;
+        wal.reserve_bytes = wal.reserve_bytes.min(config.segment_bytes);
+    }
+    #[cfg(feature = "failpoints")]
+    {
+        use crate::failpoint::Break;
+        use crate::wal::failpoint::{BREAK_LATCH, BREAK_PREFIX};
+        let is_on = |which: Break| config.failpoints & (1 << which as u8) != 0;
+        wal.failpoints |= if is_on(Break::Prefix) { BREAK_PREFIX } else { 0 };
+        wal.failpoints |= if is_on(Break::LatchOnFailure) { BREAK_LATCH } else { 0 };
+    }
     wal
 }
 
