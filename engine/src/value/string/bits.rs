@@ -266,6 +266,9 @@ impl FieldType {
     }
 
     /// What SET stores for `value`; `None` when it does not fit and must not be stored.
+    ///
+    /// Redis overflows inside its own check for values close to `i64::MIN` and saturates those to
+    /// the largest value of the type; here they saturate to the smallest.
     #[must_use]
     pub fn fit(self, value: i64, overflow: Overflow) -> Option<i64> {
         // As in Redis a negative value for an unsigned field is a huge one, not a small one.
