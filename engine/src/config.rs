@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::env::{Clock, FileSystem};
+use crate::eviction::Policy;
 use crate::tier::memory::MemoryStore;
 use crate::wal::FsyncPolicy;
 
@@ -34,6 +35,8 @@ pub struct EngineConfig {
     pub memory_probe: Option<MemoryProbe>,
     /// Bound on the disk space of the store, bytes; 0 for none.
     pub maxdisk: u64,
+    /// What happens at `maxdisk`.
+    pub policy: Policy,
     pub fsync: FsyncPolicy,
     /// Time between checkpoint rounds, milliseconds.
     pub checkpoint_interval_ms: u64,
@@ -67,6 +70,7 @@ impl EngineConfig {
             maxmemory,
             memory_probe: None,
             maxdisk: 0,
+            policy: Policy::NoEviction,
             fsync: FsyncPolicy::EverySec,
             checkpoint_interval_ms: 60_000,
             read_threads: 2,

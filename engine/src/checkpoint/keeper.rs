@@ -40,6 +40,8 @@ pub enum Pressure {
     Hold,
     /// Write-back makes no progress: refuse with `-OOM`.
     Refuse,
+    /// The disk or `maxdisk` is full: refuse what needs space, accept deletions.
+    DiskFull,
 }
 
 /// What somebody asks the keeper to do.
