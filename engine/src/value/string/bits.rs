@@ -266,10 +266,15 @@ impl FieldType {
     }
 
     /// What SET stores for `value`; `None` when it does not fit and must not be stored.
+    ///
+    /// Redis's distance from the largest value of the type wraps for values close to `i64::MIN`, so
+    /// they saturate upwards; clients see the same here.
     #[must_use]
     pub fn fit(self, value: i64, overflow: Overflow) -> Option<i64> {
         // As in Redis a negative value for an unsigned field is a huge one, not a small one.
         let exact = if self.signed { i128::from(value) } else { i128::from(value.cast_unsigned()) };
+        let is_far_below = self.bits < 64 && self.max() - exact > i128::from(i64::MAX);
+        let exact = if is_far_below && overflow == Overflow::Saturate { self.max() } else { exact };
         self.fit_exact(exact, overflow)
     }
 
@@ -477,6 +482,10 @@ mod tests {
         assert_eq!(field("u8").fit(-1, Fail), None);
         assert_eq!(field("i4").fit(100, Wrap), Some(4));
         assert_eq!(field("i4").fit(-100, Saturate), Some(-8));
+        assert_eq!(field("i4").fit(i64::MIN + 7, Saturate), Some(7));
+        assert_eq!(field("i4").fit(i64::MIN + 8, Saturate), Some(-8));
+        assert_eq!(field("i4").fit(i64::MIN, Fail), None);
+        assert_eq!(field("i64").fit(i64::MIN, Saturate), Some(i64::MIN));
     }
 
     #[test]
