@@ -28,7 +28,8 @@ fn groups(client: &mut Client) -> BTreeMap<String, String> {
         .filter_map(|pair| {
             let [name, details] = pair else { return None };
             let details = details.elements()?;
-            let group = details.chunks(2).find(|pair| text(&pair[0]) == "group").map(|pair| text(&pair[1]))?;
+            let group =
+                details.chunks(2).find(|pair| text(&pair[0]) == "group").map(|pair| text(&pair[1]))?;
             Some((text(name), group))
         })
         .collect()
@@ -51,7 +52,8 @@ fn every_command_has_a_script() {
     let server = Server::start(Program::Lux, &[]);
     let mut client = server.connect().expect("a connection");
     let list = client.call(&["COMMAND", "LIST"]).expect("COMMAND LIST answers");
-    let listed: BTreeSet<String> = list.elements().expect("COMMAND LIST is an array").iter().map(text).collect();
+    let listed: BTreeSet<String> =
+        list.elements().expect("COMMAND LIST is an array").iter().map(text).collect();
     assert!(!listed.is_empty(), "COMMAND LIST is empty");
     let groups = groups(&mut client);
 
@@ -73,8 +75,7 @@ fn every_command_has_a_script() {
             problems.push(format!("{name}: COMMAND DOCS names no group"));
             continue;
         };
-        let wanted: Vec<_> =
-            folders_of(group).iter().map(|folder| format!("{folder}/{name}.txt")).collect();
+        let wanted: Vec<_> = folders_of(group).iter().map(|folder| format!("{folder}/{name}.txt")).collect();
         if !scripts.iter().any(|script| wanted.contains(&script.name)) {
             problems.push(format!("{name}: no script {}", wanted.join(" or ")));
         }

@@ -121,7 +121,8 @@ fn the_checker_is_right_about_redis() {
     client.call(&["DEL", "stranger"]).expect("a reply");
     verify(&mut client, &mut writers, &mut random, true).unwrap_or_else(|problem| panic!("{problem}"));
     client.call(&["SET", "group:0:1", "a part of another write"]).expect("a reply");
-    let problem = verify(&mut client, &mut writers, &mut random, true).expect_err("the damage must be noticed");
+    let problem =
+        verify(&mut client, &mut writers, &mut random, true).expect_err("the damage must be noticed");
     assert!(problem.contains("parts of several writes"), "{problem}");
 }
 
@@ -372,8 +373,9 @@ impl Operation {
                 count(entry.value.len())
             }
             Operation::Increment(key, by) => {
-                let entry =
-                    model.entry(key.clone()).or_insert_with(|| Entry { value: Value::Number(0), deadline: None });
+                let entry = model
+                    .entry(key.clone())
+                    .or_insert_with(|| Entry { value: Value::Number(0), deadline: None });
                 match &mut entry.value {
                     Value::Number(number) => {
                         *number += by;
@@ -465,7 +467,8 @@ impl Writer {
                 let operation = self.plan(&ahead);
                 expected.push(operation.apply(&mut ahead));
                 let args = operation.args();
-                self.bytes_written += u64::try_from(args.iter().map(Vec::len).sum::<usize>()).expect("a length");
+                self.bytes_written +=
+                    u64::try_from(args.iter().map(Vec::len).sum::<usize>()).expect("a length");
                 encode_command(&mut frame, &args);
                 self.touched.extend(operation.keys());
                 self.pending.push(operation);
@@ -574,7 +577,8 @@ impl Writer {
             }
         }
         let acknowledged = self.model.clone();
-        let fits = |model: &Model| open.iter().try_for_each(|key| compare(key, model.get(key), &actual[key], now));
+        let fits =
+            |model: &Model| open.iter().try_for_each(|key| compare(key, model.get(key), &actual[key], now));
         let pending = std::mem::take(&mut self.pending);
         let mut applied = 0;
         while let Err(problem) = fits(&self.model) {
@@ -629,7 +633,11 @@ fn compare(key: &[u8], expected: Option<&Entry>, found: &Found, now: u64) -> Res
         (Some(_), None) => Err(format!("{name} is gone")),
         (Some(entry), Some(value)) => {
             if *value != entry.value.bytes() {
-                return Err(format!("{name} has other contents: {} bytes, not {}", value.len(), entry.value.len()));
+                return Err(format!(
+                    "{name} has other contents: {} bytes, not {}",
+                    value.len(),
+                    entry.value.len()
+                ));
             }
             let wanted = entry.deadline.map_or(-1, |deadline| i64::try_from(deadline).expect("a date"));
             if *deadline != Reply::Int(wanted) {
@@ -642,7 +650,8 @@ fn compare(key: &[u8], expected: Option<&Entry>, found: &Found, now: u64) -> Res
 
 fn show(operation: &Operation) -> String {
     let args = operation.args();
-    let words: Vec<_> = args.iter().map(|arg| String::from_utf8_lossy(&arg[..arg.len().min(40)]).into_owned()).collect();
+    let words: Vec<_> =
+        args.iter().map(|arg| String::from_utf8_lossy(&arg[..arg.len().min(40)]).into_owned()).collect();
     words.join(" ")
 }
 

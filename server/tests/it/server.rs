@@ -99,10 +99,6 @@ impl Server {
         server
     }
 
-    pub fn program(&self) -> Program {
-        self.program
-    }
-
     pub fn address(&self) -> SocketAddr {
         SocketAddr::from((Ipv4Addr::LOCALHOST, self.port))
     }
@@ -127,11 +123,6 @@ impl Server {
     /// Opens a connection as a stranger.
     pub fn connect_without_password(&self) -> io::Result<Client> {
         Client::connect(self.address())
-    }
-
-    /// The process id of the running server.
-    pub fn pid(&self) -> Option<u32> {
-        self.child.as_ref().map(Child::id)
     }
 
     /// Kills the process as `kill -9` does: no handler runs, nothing is flushed.

@@ -284,7 +284,8 @@ impl Parser<'_> {
             "map" => Pattern::AnyMap,
             "unordered" | "includes" | "or" => Pattern::Any,
             range => {
-                let (low, high) = range.split_once("..").ok_or_else(|| format!("unknown pattern <{range}>"))?;
+                let (low, high) =
+                    range.split_once("..").ok_or_else(|| format!("unknown pattern <{range}>"))?;
                 let number = |text: &str| text.parse().map_err(|_| format!("a bad range <{range}>"));
                 Pattern::Range(number(low)?, number(high)?)
             }
@@ -359,7 +360,11 @@ impl Parser<'_> {
             self.at += 1;
             return Ok(());
         }
-        Err(format!("expected {:?} at {:?}", char::from(byte), String::from_utf8_lossy(&self.text[self.at..])))
+        Err(format!(
+            "expected {:?} at {:?}",
+            char::from(byte),
+            String::from_utf8_lossy(&self.text[self.at..])
+        ))
     }
 
     fn skip_space(&mut self) {

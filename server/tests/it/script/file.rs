@@ -83,7 +83,8 @@ impl Script {
         let mut scripts = Vec::new();
         let mut pending = vec![folder.to_path_buf()];
         while let Some(directory) = pending.pop() {
-            let entries = fs::read_dir(&directory).map_err(|error| format!("{}: {error}", directory.display()))?;
+            let entries =
+                fs::read_dir(&directory).map_err(|error| format!("{}: {error}", directory.display()))?;
             for entry in entries {
                 let path = entry.map_err(|error| error.to_string())?.path();
                 if path.is_dir() {
@@ -143,7 +144,14 @@ impl Script {
                 let expected = script.lines[start..at].join("\n");
                 let (connection, action) = parse_action(&line).map_err(&fail)?;
                 let conditions = in_section.and(&std::mem::take(&mut in_step));
-                let step = Step { line: number, connection, action, conditions, expected_lines: start..at, expected };
+                let step = Step {
+                    line: number,
+                    connection,
+                    action,
+                    conditions,
+                    expected_lines: start..at,
+                    expected,
+                };
                 if script.sections.is_empty() {
                     script.sections.push(Section { title: String::new(), steps: Vec::new() });
                 }

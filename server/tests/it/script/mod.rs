@@ -117,7 +117,9 @@ fn every_expectation_can_be_read() {
     for script in &scripts {
         for step in script.sections.iter().flat_map(|section| &section.steps) {
             let checked = match &step.action {
-                file::Action::Command(_) | file::Action::Read => expect::Pattern::parse(&step.expected).map(drop),
+                file::Action::Command(_) | file::Action::Read => {
+                    expect::Pattern::parse(&step.expected).map(drop)
+                }
                 file::Action::Let(..) if step.expected.is_empty() => Ok(()),
                 file::Action::Let(..) => expect::Pattern::parse(&step.expected).map(drop),
                 file::Action::Raw(_) => run::parse_raw_expectation(&step.expected).map(drop),

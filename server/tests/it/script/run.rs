@@ -70,7 +70,8 @@ impl Target {
         let conditions = &step.conditions;
         (conditions.servers.is_empty() || conditions.servers.iter().any(|name| name == self.program.name()))
             && !conditions.not.iter().any(|(mode, server)| {
-                mode == self.mode.name() && server.as_deref().is_none_or(|server| server == self.program.name())
+                mode == self.mode.name()
+                    && server.as_deref().is_none_or(|server| server == self.program.name())
             })
             && conditions.needs.iter().all(|name| commands.has(name))
     }
@@ -104,7 +105,8 @@ impl CommandTable {
                 table.writes.insert(name.clone());
             }
             table.names.insert(name);
-            for subcommand in entry.elements().and_then(|entry| entry.get(9)?.elements()).unwrap_or_default() {
+            for subcommand in entry.elements().and_then(|entry| entry.get(9)?.elements()).unwrap_or_default()
+            {
                 let name = subcommand.elements().and_then(|subcommand| subcommand.first()?.bytes());
                 table.names.insert(String::from_utf8_lossy(name.unwrap_or_default()).to_ascii_lowercase());
             }
@@ -369,7 +371,8 @@ impl<'a> Runner<'a> {
         shown: &str,
         reply: io::Result<Reply>,
     ) -> io::Result<Result<(), String>> {
-        let exact_and_ours = self.updating && !Pattern::is_loose(&step.expected) && self.target.may_update(step);
+        let exact_and_ours =
+            self.updating && !Pattern::is_loose(&step.expected) && self.target.may_update(step);
         let reply = match reply {
             Ok(reply) => reply,
             Err(error) if is_disconnect(&error) => {
@@ -381,7 +384,9 @@ impl<'a> Runner<'a> {
                 self.control(&[b"PING"])?;
                 return Ok(Err(format!("  {shown}\nthe server closed the connection")));
             }
-            Err(error) => return Err(io::Error::new(error.kind(), format!("line {}: {shown}: {error}", step.line))),
+            Err(error) => {
+                return Err(io::Error::new(error.kind(), format!("line {}: {shown}: {error}", step.line)));
+            }
         };
         if exact_and_ours {
             let lines = expect::render(&reply);
@@ -432,7 +437,11 @@ impl<'a> Runner<'a> {
         }
         let suffix = if closed { " <closed>" } else { "" };
         let shown = cut(&expect::quote(bytes));
-        Ok(Err(format!("  raw {shown}\n  expected\n{}\n  got\n    {}{suffix}", step.expected, expect::quote(&got))))
+        Ok(Err(format!(
+            "  raw {shown}\n  expected\n{}\n  got\n    {}{suffix}",
+            step.expected,
+            expect::quote(&got)
+        )))
     }
 
     fn change(&mut self, step: &Step, lines: Vec<String>) {
@@ -444,7 +453,12 @@ impl<'a> Runner<'a> {
     }
 
     /// Asserts that no key of the command stayed in memory.
-    fn check_cold(&mut self, args: &[Vec<u8>], database: &[u8], shown: &str) -> io::Result<Result<(), String>> {
+    fn check_cold(
+        &mut self,
+        args: &[Vec<u8>],
+        database: &[u8],
+        shown: &str,
+    ) -> io::Result<Result<(), String>> {
         let mut question: Vec<&[u8]> = vec![b"COMMAND", b"GETKEYS"];
         question.extend(args.iter().map(Vec::as_slice));
         let Reply::Array(keys) = self.control(&question)? else { return Ok(Ok(())) };
@@ -467,7 +481,9 @@ impl<'a> Runner<'a> {
             if states.iter().all(|state| *state == b"cold" || *state == b"none") {
                 let cold = states.iter().filter(|state| **state == b"cold").count();
                 // ORDERING: statistics.
-                self.totals.cold_keys.fetch_add(u64::try_from(cold).expect("a small count"), Ordering::Relaxed);
+                self.totals
+                    .cold_keys
+                    .fetch_add(u64::try_from(cold).expect("a small count"), Ordering::Relaxed);
                 return Ok(Ok(()));
             }
             if Instant::now() > deadline {
@@ -528,7 +544,8 @@ impl Session {
                 self.protocol = 2;
             }
             "hello" if !reply.is_error() => {
-                self.protocol = args.get(1).map_or(self.protocol, |version| if version == b"3" { 3 } else { 2 });
+                self.protocol =
+                    args.get(1).map_or(self.protocol, |version| if version == b"3" { 3 } else { 2 });
             }
             _ => {}
         }
@@ -556,7 +573,8 @@ fn lower(word: &[u8]) -> String {
 }
 
 fn show_command(args: &[Vec<u8>]) -> String {
-    let plain = |arg: &Vec<u8>| !arg.is_empty() && arg.iter().all(|byte| byte.is_ascii_graphic() && *byte != b'"');
+    let plain =
+        |arg: &Vec<u8>| !arg.is_empty() && arg.iter().all(|byte| byte.is_ascii_graphic() && *byte != b'"');
     let words: Vec<_> = args
         .iter()
         .map(|arg| if plain(arg) { String::from_utf8_lossy(arg).into_owned() } else { expect::quote(arg) })
