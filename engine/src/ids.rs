@@ -34,6 +34,11 @@ id!(
     ShardId(u8)
 );
 id!(
+    /// Names the rows of one large value in `elements`. Never reused: the number of the store's
+    /// opening (24 bits) and a counter (40 bits).
+    Incarnation(u64)
+);
+id!(
     /// A deadline: absolute Unix time in milliseconds from which the key counts as gone.
     ExpireAt(u64)
 );

@@ -6,9 +6,14 @@
 //! log of its own: the engine's WAL makes writes durable.
 
 pub mod memory;
+pub mod promote;
 #[cfg(feature = "rocks")]
 pub mod rocks;
 pub mod schema;
+pub mod spill;
+#[cfg(test)]
+mod tests;
+pub mod warm;
 
 use crate::error::Result;
 

@@ -1,1 +1,18 @@
-//! Strings.
+//! Strings: short ones live inline in their entry, long ones as a [`BigString`]. What commands
+//! compute over their bytes is in modules of its own, without keys or clock.
+
+mod big;
+pub mod bits;
+mod decimal;
+pub mod lcs;
+mod long_double;
+pub mod number;
+pub mod range;
+
+pub use big::{BigString, PAGE_BYTES, PAGED_MIN, Paged};
+
+/// Strings up to this length live inline in the entry.
+pub const INLINE_MAX: usize = 1024;
+
+/// Longest string (Redis's limit).
+pub const STRING_MAX: usize = 512 << 20;

@@ -1,0 +1,418 @@
+//! The keeper: the one thread that moves dirty entries to the cold tier.
+//!
+//! It runs checkpoint rounds (on request, on a timer, or when the log to replay grows too long),
+//! writes back under memory pressure, and publishes how hard writers must be slowed down. Nobody
+//! else writes to the cold tier while the store is open, so write-backs never overlap.
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
+
+use super::round::RoundReport;
+use crate::config::{EngineConfig, MemoryProbe};
+use crate::env::{Clock, FileSystem};
+use crate::error::{Error, Result};
+use crate::ids::{DbId, DbIndex, Lsn};
+use crate::keyspace::entry::flag;
+use crate::keyspace::hash::SHARDS;
+use crate::keyspace::store::Store;
+use crate::tier::spill::{SpillBatch, Which};
+use crate::txn::Core;
+
+/// How long the keeper sleeps when nothing presses.
+const IDLE: Duration = Duration::from_millis(50);
+/// Time between two measurements of memory.
+const BUDGET_NS: u64 = 250_000_000;
+/// How long write-back may stand still before writers are refused.
+const STUCK_NS: u64 = 5_000_000_000;
+
+/// How hard writers must be slowed down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pressure {
+    None,
+    /// Wait this long, then write.
+    Delay(Duration),
+    /// Wait until this changes.
+    Hold,
+    /// Write-back makes no progress: refuse with `-OOM`.
+    Refuse,
+}
+
+/// What somebody asks the keeper to do.
+pub enum Request {
+    /// A checkpoint round.
+    Round,
+    /// Move entries out of memory: those of a database whose key the filter picks.
+    Evict(DbIndex, Box<dyn Fn(&[u8]) -> bool + Send>),
+}
+
+/// The outcome of a request, to wait for.
+#[derive(Default)]
+pub struct Reply {
+    outcome: Mutex<Option<Result<RoundReport>>>,
+    done: Condvar,
+}
+
+impl Reply {
+    /// Waits for the outcome.
+    pub fn wait(&self) -> Result<RoundReport> {
+        let mut outcome = self.outcome.lock();
+        loop {
+            if let Some(outcome) = &*outcome {
+                return outcome.clone();
+            }
+            self.done.wait(&mut outcome);
+        }
+    }
+
+    fn set(&self, outcome: Result<RoundReport>) {
+        *self.outcome.lock() = Some(outcome);
+        self.done.notify_all();
+    }
+}
+
+/// The thread's shared state.
+pub struct Keeper {
+    pub(super) core: Arc<Core>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) files: Arc<dyn FileSystem>,
+    pub(super) dir: PathBuf,
+    pub(super) store_id: u64,
+    pub(super) state: Mutex<State>,
+    wake: Condvar,
+    /// Microseconds of delay for writers; `HOLD`, `REFUSE`.
+    pressure: AtomicU32,
+    /// Redo tail, in uncompressed bytes of the log, that starts a round.
+    pub redo_max: AtomicU64,
+    pub interval_ms: AtomicU64,
+    /// When the last round ended, Unix ms.
+    pub last_round_ms: AtomicU64,
+    pub is_round_running: AtomicBool,
+    /// Bytes of dirty entries and of all, as of the keeper's last look.
+    pub dirty_bytes: AtomicUsize,
+    pub hot_bytes: AtomicUsize,
+    /// Bound on the memory of the process, bytes.
+    pub maxmemory: AtomicU64,
+    probe: Mutex<Option<MemoryProbe>>,
+    last_budget: AtomicU64,
+}
+
+/// What the mutex guards.
+pub(super) struct State {
+    requests: VecDeque<(Request, Arc<Reply>)>,
+    is_stopping: bool,
+    /// Highest LSN of any row written.
+    highest: Lsn,
+    /// Redo LSN of the flushed marker and the log's byte count at that point.
+    pub(super) redo: (Lsn, u64),
+    pub(super) dropped_incarnations: Vec<Vec<u8>>,
+}
+
+const HOLD: u32 = u32::MAX - 1;
+const REFUSE: u32 = u32::MAX;
+
+impl Keeper {
+    /// A keeper; run it with [`Keeper::run`].
+    pub fn new(
+        core: Arc<Core>,
+        config: &EngineConfig,
+        store_id: u64,
+        highest: Lsn,
+        redo: Lsn,
+    ) -> Arc<Keeper> {
+        let clock = Arc::clone(&config.clock);
+        let now_ms = clock.unix_ms();
+        Arc::new(Keeper {
+            core,
+            clock,
+            files: Arc::clone(&config.files),
+            dir: config.dir.clone(),
+            store_id,
+            state: Mutex::new(State {
+                requests: VecDeque::new(),
+                is_stopping: false,
+                highest,
+                redo: (redo, 0),
+                dropped_incarnations: Vec::new(),
+            }),
+            wake: Condvar::new(),
+            pressure: AtomicU32::new(0),
+            redo_max: AtomicU64::new(64 << 20),
+            interval_ms: AtomicU64::new(60_000),
+            last_round_ms: AtomicU64::new(now_ms),
+            is_round_running: AtomicBool::new(false),
+            dirty_bytes: AtomicUsize::new(0),
+            hot_bytes: AtomicUsize::new(0),
+            maxmemory: AtomicU64::new(u64::MAX),
+            probe: Mutex::new(None),
+            last_budget: AtomicU64::new(0),
+        })
+    }
+
+    /// Takes the settings that concern write-back and the budget.
+    pub fn configure(&self, config: &EngineConfig) {
+        self.redo_max.store((config.maxmemory / 2).min(256 << 20), Ordering::Relaxed);
+        self.interval_ms.store(config.checkpoint_interval_ms, Ordering::Relaxed);
+        self.maxmemory.store(config.maxmemory, Ordering::Relaxed);
+        *self.probe.lock() = config.memory_probe.clone();
+    }
+
+    /// Divides the memory bound anew: what the process uses besides entries is measured, the
+    /// hot tier gets the rest.
+    fn rebudget(&self, hot_bytes: usize) {
+        let Some(probe) = self.probe.lock().clone() else { return };
+        let now = self.clock.monotonic_ns();
+        if now.saturating_sub(self.last_budget.load(Ordering::Relaxed)) < BUDGET_NS {
+            return;
+        }
+        self.last_budget.store(now, Ordering::Relaxed);
+        let maxmemory = self.maxmemory.load(Ordering::Relaxed);
+        let others = probe().saturating_sub(hot_bytes as u64);
+        let target = (maxmemory / 100 * 97).saturating_sub(others);
+        let target = target.clamp(maxmemory / 16, maxmemory / 100 * 90);
+        let before = self.core.store.hot_limit.load(Ordering::Relaxed) as u64;
+        // Down at once, up slowly: a peak of other uses must not be met twice.
+        let next = if target < before { target } else { before + (target - before) / 8 };
+        self.core.store.hot_limit.store(usize::try_from(next).unwrap_or(usize::MAX), Ordering::Relaxed);
+    }
+
+    /// Asks for something; wait on the reply or drop it.
+    pub fn request(&self, request: Request) -> Arc<Reply> {
+        let reply = Arc::new(Reply::default());
+        let mut state = self.state.lock();
+        if state.is_stopping {
+            reply.set(Err(Error::Closed));
+        } else {
+            state.requests.push_back((request, Arc::clone(&reply)));
+        }
+        drop(state);
+        self.wake.notify_all();
+        reply
+    }
+
+    /// How hard writers must be slowed down now.
+    #[inline]
+    #[must_use]
+    pub fn pressure(&self) -> Pressure {
+        match self.pressure.load(Ordering::Relaxed) {
+            0 => Pressure::None,
+            HOLD => Pressure::Hold,
+            REFUSE => Pressure::Refuse,
+            micros => Pressure::Delay(Duration::from_micros(u64::from(micros))),
+        }
+    }
+
+    /// Redo LSN of the flushed marker, and bytes of the log behind it.
+    #[must_use]
+    pub fn redo(&self) -> (Lsn, u64) {
+        let (lsn, bytes) = self.state.lock().redo;
+        (lsn, self.core.wal.bytes_total() - bytes)
+    }
+
+    /// Has the keeper look at memory now instead of at its next tick.
+    pub fn nudge(&self) {
+        self.wake.notify_all();
+    }
+
+    /// Asks the thread to end after the request it works on.
+    pub fn stop(&self) {
+        self.state.lock().is_stopping = true;
+        self.wake.notify_all();
+    }
+
+    /// The body of the keeper's thread.
+    pub fn run(&self) {
+        let mut last_progress = self.clock.monotonic_ns();
+        loop {
+            let request = {
+                let mut state = self.state.lock();
+                if state.requests.is_empty() && !state.is_stopping && !self.core.store.wants_relief() {
+                    self.wake.wait_for(&mut state, IDLE);
+                }
+                match state.requests.pop_front() {
+                    Some(request) => Some(request),
+                    None if state.is_stopping => return,
+                    None => None,
+                }
+            };
+            if self.core.wal.latched().is_some() {
+                if let Some((_, reply)) = request {
+                    reply.set(Err(self.core.wal.latched().unwrap_or(Error::Closed)));
+                } else {
+                    std::thread::sleep(IDLE);
+                }
+                continue;
+            }
+            let outcome = self.step(request, &mut last_progress);
+            if let Err(error) = outcome {
+                if !matches!(error, Error::NoSpace { .. }) {
+                    tracing::error!(%error, "write-back failed; no further writes until a restart");
+                    self.core.wal.latch(error);
+                }
+            }
+        }
+    }
+
+    fn step(&self, request: Option<(Request, Arc<Reply>)>, last_progress: &mut u64) -> Result<()> {
+        match request {
+            Some((Request::Round, reply)) => {
+                let outcome = self.timed_round();
+                reply.set(outcome.clone());
+                outcome?;
+            }
+            Some((Request::Evict(db, filter), reply)) => {
+                let outcome = self.evict_matching(db, &*filter);
+                reply.set(outcome.clone().map(|rows| RoundReport { rows, ..RoundReport::default() }));
+                outcome?;
+            }
+            None => {
+                let (_, tail) = self.redo();
+                let age = self.clock.unix_ms().saturating_sub(self.last_round_ms.load(Ordering::Relaxed));
+                let is_due = age >= self.interval_ms.load(Ordering::Relaxed) && tail > 0;
+                if tail > self.redo_max.load(Ordering::Relaxed) || is_due {
+                    self.timed_round()?;
+                }
+            }
+        }
+        self.relieve(last_progress)
+    }
+
+    fn timed_round(&self) -> Result<RoundReport> {
+        self.is_round_running.store(true, Ordering::Relaxed);
+        let outcome = self.round();
+        self.is_round_running.store(false, Ordering::Relaxed);
+        outcome
+    }
+
+    /// Waits for the log, then writes a batch.
+    pub(super) fn send(&self, batch: &mut SpillBatch) -> Result<()> {
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let wal = &self.core.wal;
+        if !self.core.store.skips_log_before_data() {
+            wal.request_sync(batch.max_lsn());
+            // DURABILITY: log before data. RocksDB may flush the batch at any moment.
+            wal.wait_durable_blocking(batch.max_lsn())?;
+        }
+        let mut highest = self.state.lock().highest;
+        let outcome = self.core.store.write_batch(batch, &mut highest);
+        self.state.lock().highest = highest;
+        outcome
+    }
+
+    /// Brings memory below its limit: cleans cool dirty entries, evicts clean ones.
+    fn relieve(&self, last_progress: &mut u64) -> Result<()> {
+        let store = &self.core.store;
+        store.clear_relief();
+        let (mut bytes, mut dirty) = store.hot_bytes();
+        let before = bytes;
+        self.rebudget(bytes);
+        let limit = store.hot_limit.load(Ordering::Relaxed);
+        if dirty > limit / 4 && bytes > limit / 8 * 7 {
+            self.clean(dirty - limit / 8)?;
+            (bytes, dirty) = store.hot_bytes();
+        }
+        if bytes > limit {
+            for id in Store::shard_ids() {
+                let mut shard = store.lock(id);
+                let excess = shard.bytes.saturating_sub(limit / SHARDS);
+                if excess > 0 {
+                    let (_, evicted) = shard.evict_clean(excess, 4);
+                    store.stats.evicted.fetch_add(evicted, Ordering::Relaxed);
+                }
+            }
+            (bytes, dirty) = store.hot_bytes();
+        }
+        self.hot_bytes.store(bytes, Ordering::Relaxed);
+        self.dirty_bytes.store(dirty, Ordering::Relaxed);
+        let now = self.clock.monotonic_ns();
+        if bytes < before || bytes <= limit {
+            *last_progress = now;
+        }
+        self.pressure.store(pressure_of(bytes, limit, now - *last_progress), Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Writes back cool dirty entries of about `want` bytes.
+    fn clean(&self, want: usize) -> Result<()> {
+        let (store, wal) = (&self.core.store, &self.core.wal);
+        let mut batch = SpillBatch::default();
+        let mut done = 0;
+        for lap in 0..4 {
+            wal.request_sync(wal.last_lsn());
+            if lap > 0 {
+                wal.wait_durable_blocking(wal.last_lsn())?;
+            }
+            let which = Which::Cool { durable: wal.durable_lsn() };
+            for id in Store::shard_ids() {
+                let dbs: Vec<DbId> = store.lock(id).dbs().iter().map(|part| part.id).collect();
+                for db in dbs {
+                    let mut from = Some(0);
+                    while let Some(bucket) = from {
+                        from = store.collect(id, db, bucket, which, &mut batch);
+                        if batch.is_full() {
+                            done += batch.bytes();
+                            self.send(&mut batch)?;
+                            if done >= want {
+                                return Ok(());
+                            }
+                        }
+                    }
+                }
+            }
+            done += batch.bytes();
+            self.send(&mut batch)?;
+            if done >= want {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes back and evicts what the filter picks. Returns the number of entries that left.
+    fn evict_matching(&self, db: DbIndex, filter: &dyn Fn(&[u8]) -> bool) -> Result<u64> {
+        let store = &self.core.store;
+        self.resolve_all()?;
+        let db = store.db_id(db);
+        let mut batch = SpillBatch::default();
+        let mut left = 0;
+        for id in Store::shard_ids() {
+            let mut from = Some(0);
+            while let Some(bucket) = from {
+                from = store.collect(id, db, bucket, Which::All, &mut batch);
+                if batch.is_full() {
+                    self.send(&mut batch)?;
+                }
+            }
+        }
+        self.send(&mut batch)?;
+        for id in Store::shard_ids() {
+            left += store.lock(id).evict_where(db, |entry| {
+                entry.is_value()
+                    && entry.pins() == 0
+                    && entry.flags() & (flag::DIRTY | flag::IN_FLIGHT) == 0
+                    && filter(entry.key())
+            });
+        }
+        store.stats.evicted.fetch_add(left, Ordering::Relaxed);
+        Ok(left)
+    }
+}
+
+/// Delay for writers in microseconds from how full memory is: nothing up to the limit, then
+/// growing with the square of the excess, a hold at a quarter over it.
+fn pressure_of(bytes: usize, limit: usize, stuck_ns: u64) -> u32 {
+    if bytes <= limit {
+        return 0;
+    }
+    let excess = (bytes - limit) as f64 / limit.max(1) as f64;
+    if excess < 0.25 {
+        return 1 + (excess * excess * 64_000.0) as u32;
+    }
+    if stuck_ns > STUCK_NS { REFUSE } else { HOLD }
+}

@@ -1,0 +1,11 @@
+//! Checkpoints: what makes the log short.
+//!
+//! `marker` is the row that says from where the log must be replayed; `round` writes back what
+//! was dirty, flushes, sets the marker and cuts the log; `keeper` is the thread that does it,
+//! together with write-back under memory pressure.
+
+pub mod keeper;
+pub mod marker;
+mod round;
+
+pub use round::RoundReport;

@@ -1,0 +1,228 @@
+//! One checkpoint round.
+//!
+//! 1. The begin LSN is the last appended one. A commit at or below it that is still being
+//!    applied holds its shard's lock, so the pass below meets its changes.
+//! 2. Every entry that is dirty is written back in whatever image it has when the pass meets it,
+//!    shard by shard in bucket order. Entries never change their bucket, so none is skipped.
+//! 3. Totals and database map are copied; then the log is synced up to the last LSN applied by
+//!    then: whatever was overwritten, renamed, deleted or flushed away meanwhile is durable.
+//! 4. The marker is written and all families are flushed atomically.
+//! 5. Segments of the log up to the begin LSN go; ranges whose death is at or below it are
+//!    dropped.
+//!
+//! A crash before the flush of step 4 returned leaves the old marker with the old log, after it
+//! the new marker with a log that still starts early enough.
+
+use std::sync::atomic::Ordering;
+
+use super::keeper::Keeper;
+use super::marker::{MARKER, Marker};
+use crate::error::Result;
+use crate::failpoint::Break;
+use crate::ids::{DbId, Incarnation, Lsn};
+use crate::keyspace::entry::BodyRef;
+use crate::keyspace::store::Store;
+use crate::tier::schema;
+use crate::tier::spill::{DEAD_PREFIX, SpillBatch, Which};
+use crate::tier::warm;
+use crate::tier::{ColdBatch, Family};
+use crate::value::Value;
+use crate::wal::effect::Total;
+
+/// What a round did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RoundReport {
+    /// Replay starts behind this LSN now.
+    pub redo_lsn: Lsn,
+    /// Rows written back.
+    pub rows: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Duration, milliseconds.
+    pub millis: u64,
+}
+
+impl Keeper {
+    /// Runs a round. Everything that was applied when it began survives the loss of the log's
+    /// older segments when this returns.
+    pub(super) fn round(&self) -> Result<RoundReport> {
+        let started = self.clock.monotonic_ns();
+        let (store, wal) = (&self.core.store, &self.core.wal);
+        let begin = wal.last_lsn();
+        let begin_bytes = wal.bytes_total();
+        self.resolve_all()?;
+        let mut report = RoundReport { redo_lsn: begin, ..RoundReport::default() };
+        let marker_first = store.failpoints.breaks(Break::MarkerLast);
+        if marker_first {
+            self.write_marker(begin)?;
+            store.cold.flush()?;
+            wal.cut_before(begin)?;
+        }
+        self.write_back_all(&mut report)?;
+        let marker_done = self.write_marker(begin)?;
+        debug_assert!(marker_done);
+        // DURABILITY: a crash before this returns leaves the marker of the round before.
+        store.cold.flush()?;
+        self.state.lock().redo = (begin, begin_bytes);
+        // DURABILITY: only now is the log before `begin` without use.
+        wal.cut_before(begin)?;
+        self.drop_dead(begin)?;
+        if let Err(error) = warm::save(store, &*self.files, &self.dir) {
+            tracing::warn!(%error, "the hot set was not saved; a restart will start colder");
+        }
+        store.stats.rounds.fetch_add(1, Ordering::Relaxed);
+        self.last_round_ms.store(self.clock.unix_ms(), Ordering::Relaxed);
+        report.millis = (self.clock.monotonic_ns() - started) / 1_000_000;
+        Ok(report)
+    }
+
+    /// Step 2.
+    fn write_back_all(&self, report: &mut RoundReport) -> Result<()> {
+        let store = &self.core.store;
+        let mut batch = SpillBatch::default();
+        for id in Store::shard_ids() {
+            let dbs: Vec<DbId> = store.lock(id).dbs().iter().map(|part| part.id).collect();
+            for db in dbs {
+                let mut from = Some(0);
+                while let Some(bucket) = from {
+                    from = store.collect(id, db, bucket, Which::All, &mut batch);
+                    if batch.is_full() {
+                        self.count(report, &batch);
+                        self.send(&mut batch)?;
+                    }
+                }
+            }
+        }
+        self.count(report, &batch);
+        self.send(&mut batch)
+    }
+
+    fn count(&self, report: &mut RoundReport, batch: &SpillBatch) {
+        report.rows += batch.len() as u64;
+        report.bytes += batch.bytes() as u64;
+    }
+
+    /// Steps 3 and 4 without the flush.
+    fn write_marker(&self, redo_lsn: Lsn) -> Result<bool> {
+        let (store, wal) = (&self.core.store, &self.core.wal);
+        let mut totals = Vec::new();
+        for shard in Store::shard_ids() {
+            let guard = store.lock(shard);
+            for part in guard.dbs().iter().filter(|part| part.keys > 0) {
+                totals.push(Total { db: part.id, shard, keys: part.keys, expires: part.expires });
+            }
+        }
+        let (map, next_db) = store.map_image();
+        let last = wal.last_lsn();
+        wal.request_sync(last);
+        // DURABILITY: totals, map and absent rows reflect commits up to here; none may be lost
+        // once the marker can be found.
+        wal.wait_durable_blocking(last)?;
+        let marker = Marker {
+            store_id: self.store_id,
+            timeline: wal.status().timeline,
+            redo_lsn,
+            time_ms: self.clock.unix_ms(),
+            next_db,
+            map,
+            totals,
+        };
+        let mut batch = ColdBatch::default();
+        batch.put(Family::Meta, MARKER, &marker.encode());
+        store.cold.write(&batch)?;
+        Ok(true)
+    }
+
+    /// Reads the base rows of all entries that still wait for theirs.
+    pub(super) fn resolve_all(&self) -> Result<()> {
+        let store = &self.core.store;
+        if !store.has_unresolved.swap(false, Ordering::Relaxed) {
+            return Ok(());
+        }
+        for id in Store::shard_ids() {
+            let mut waiting: Vec<(DbId, Box<[u8]>)> = Vec::new();
+            for part in store.lock(id).dbs() {
+                part.table.for_each(|entry| {
+                    if matches!(entry.body(), BodyRef::Boxed(Value::Unresolved(_))) {
+                        waiting.push((part.id, Box::from(entry.key())));
+                    }
+                });
+            }
+            for chunk in waiting.chunks(256) {
+                if let Some(ticket) = self.core.promoter.fetch(chunk.iter().map(|(db, key)| (*db, &key[..])))
+                {
+                    ticket.wait()?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Drops the rows of databases and incarnations whose death is at or below the redo LSN of
+    /// the marker that was just flushed.
+    fn drop_dead(&self, redo_lsn: Lsn) -> Result<()> {
+        let store = &self.core.store;
+        store.clear_graveyard();
+        let dead: Vec<DbId> = {
+            let mut list = store.dead_dbs.lock();
+            let dead = list.iter().filter(|(_, lsn)| *lsn <= redo_lsn).map(|(id, _)| *id).collect();
+            list.retain(|(_, lsn)| *lsn > redo_lsn);
+            dead
+        };
+        for id in dead {
+            let (from, to) = schema::db_range(id);
+            for family in Family::ALL {
+                if family == Family::Meta || is_range_empty(store, family, &from, &to)? {
+                    continue;
+                }
+                store.cold.drop_range(family, &from, &to)?;
+            }
+        }
+        self.drop_dead_incarnations(redo_lsn)
+    }
+
+    fn drop_dead_incarnations(&self, redo_lsn: Lsn) -> Result<()> {
+        let store = &self.core.store;
+        // What the last round dropped is flushed now: its rows of the queue may go.
+        let dropped = std::mem::take(&mut self.state.lock().dropped_incarnations);
+        let mut batch = ColdBatch::default();
+        for key in &dropped {
+            batch.delete(Family::Meta, key);
+        }
+        store.cold.write(&batch)?;
+        let mut upper = DEAD_PREFIX.to_vec();
+        upper.push(0xff);
+        let mut done = Vec::new();
+        let mut cursor = store.cold.cursor(Family::Meta, DEAD_PREFIX, &upper, None)?;
+        cursor.seek(DEAD_PREFIX)?;
+        while let Some((key, lsn)) = cursor.row() {
+            if let Some((db, incarnation, lsn)) = parse_dead(key, lsn) {
+                if lsn <= redo_lsn {
+                    done.push((key.to_vec(), db, incarnation));
+                }
+            }
+            cursor.advance()?;
+        }
+        drop(cursor);
+        for (key, db, incarnation) in done {
+            let (mut from, mut to) = (Vec::new(), Vec::new());
+            schema::put_page_key(&mut from, db, incarnation, 0);
+            schema::put_page_key(&mut to, db, Incarnation(incarnation.0 + 1), 0);
+            store.cold.drop_range(Family::Elements, &from, &to)?;
+            self.state.lock().dropped_incarnations.push(key);
+        }
+        Ok(())
+    }
+}
+
+fn is_range_empty(store: &Store, family: Family, from: &[u8], to: &[u8]) -> Result<bool> {
+    let mut cursor = store.cold.cursor(family, from, to, None)?;
+    cursor.seek(from)?;
+    Ok(cursor.row().is_none())
+}
+
+fn parse_dead(key: &[u8], lsn: &[u8]) -> Option<(DbId, Incarnation, Lsn)> {
+    let (db, incarnation) = key.strip_prefix(DEAD_PREFIX)?.split_first_chunk::<4>()?;
+    let incarnation = Incarnation(u64::from_be_bytes(incarnation.try_into().ok()?));
+    Some((DbId(u32::from_be_bytes(*db)), incarnation, Lsn(u64::from_be_bytes(lsn.try_into().ok()?))))
+}

@@ -1,0 +1,79 @@
+//! What an engine is opened with.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::env::{Clock, FileSystem};
+use crate::tier::memory::MemoryStore;
+use crate::wal::FsyncPolicy;
+
+/// Which cold tier to use.
+#[derive(Clone)]
+pub enum Cold {
+    /// RocksDB in the data folder.
+    #[cfg(feature = "rocks")]
+    Rocks,
+    /// The in-memory twin: for tests.
+    Memory(MemoryStore),
+}
+
+/// Measures the process's anonymous memory, bytes.
+pub type MemoryProbe = Arc<dyn Fn() -> u64 + Send + Sync>;
+
+/// Settings of [`Engine::open`](crate::Engine::open).
+#[derive(Clone)]
+pub struct EngineConfig {
+    /// The data folder; made if it does not exist.
+    pub dir: PathBuf,
+    pub files: Arc<dyn FileSystem>,
+    pub clock: Arc<dyn Clock>,
+    pub cold: Cold,
+    /// Bound on the memory of the process, bytes.
+    pub maxmemory: u64,
+    /// How to measure it. Without one the hot tier gets a fixed share.
+    pub memory_probe: Option<MemoryProbe>,
+    /// Bound on the disk space of the store, bytes; 0 for none.
+    pub maxdisk: u64,
+    pub fsync: FsyncPolicy,
+    /// Time between checkpoint rounds, milliseconds.
+    pub checkpoint_interval_ms: u64,
+    /// Threads that read the cold tier.
+    pub read_threads: usize,
+    /// Whether keeper and reaper run as threads; tests may step them instead.
+    pub is_background: bool,
+    /// Whether direct I/O is used for reads of the cold tier.
+    pub direct_reads: bool,
+    /// Randomness for a new store's id and hash seed.
+    pub entropy: [u64; 2],
+    /// Invariants to break, one bit each; needs the feature `failpoints`.
+    pub failpoints: u32,
+}
+
+impl EngineConfig {
+    /// Settings for a folder, with `maxmemory` bytes for the process and defaults for the rest.
+    #[must_use]
+    pub fn new(
+        dir: impl Into<PathBuf>,
+        files: Arc<dyn FileSystem>,
+        clock: Arc<dyn Clock>,
+        cold: Cold,
+        maxmemory: u64,
+    ) -> Self {
+        EngineConfig {
+            dir: dir.into(),
+            files,
+            clock,
+            cold,
+            maxmemory,
+            memory_probe: None,
+            maxdisk: 0,
+            fsync: FsyncPolicy::EverySec,
+            checkpoint_interval_ms: 60_000,
+            read_threads: 2,
+            is_background: true,
+            direct_reads: false,
+            entropy: [0x6c75_785f_7374_6f72, 0x6861_7368_5f73_6565],
+            failpoints: 0,
+        }
+    }
+}

@@ -1,0 +1,373 @@
+//! The engine: opens a store, wires its parts, owns its threads.
+
+#[cfg(feature = "rocks")]
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+
+use parking_lot::Mutex;
+
+use crate::checkpoint::RoundReport;
+use crate::checkpoint::keeper::{Keeper, Pressure, Reply, Request};
+use crate::config::{Cold, EngineConfig};
+use crate::env::Clock;
+use crate::error::{Error, Result};
+use crate::expiry::Reaper;
+use crate::hook::Hook;
+use crate::identity::Identity;
+use crate::ids::{DbId, DbIndex, Lsn};
+use crate::keyspace::scan::ScanStep;
+use crate::keyspace::store::{DATABASES, Store};
+use crate::recovery::{ColdState, Replay, load_marker, read_cold_state};
+use crate::tier::promote::{FetchTicket, Promoter};
+use crate::tier::{ColdStore, Family, warm};
+use crate::txn::{Core, Mode, Scratch, Txn};
+use crate::wal::{FsyncPolicy, OpenFrom, Wal, WalConfig, WalReport};
+
+/// An open store. Cheap to clone; the store closes with [`Engine::close`].
+#[derive(Clone)]
+pub struct Engine {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    core: Arc<Core>,
+    keeper: Arc<Keeper>,
+    reaper: Arc<Reaper>,
+    clock: Arc<dyn Clock>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    keeper_thread: Mutex<Option<JoinHandle<()>>>,
+    report: OpenReport,
+    is_stopping: Arc<AtomicBool>,
+    /// Held for as long as the store is open.
+    _lock: Option<std::fs::File>,
+}
+
+/// How the last opening went.
+#[derive(Debug, Clone)]
+pub struct OpenReport {
+    pub identity: Identity,
+    pub wal: WalReport,
+    pub redo_lsn: Lsn,
+    pub millis: u64,
+}
+
+impl Engine {
+    /// Opens a store or creates one. When this returns, every commit that was acknowledged
+    /// before is there, and the log is durable.
+    ///
+    /// # Errors
+    /// [`Error::InUse`], [`Error::Format`], [`Error::Corruption`] or [`Error::Io`]; nothing was
+    /// changed but the count of openings.
+    pub fn open(config: EngineConfig) -> Result<Engine> {
+        let started = config.clock.monotonic_ns();
+        let (files, dir) = (&config.files, &config.dir);
+        files.create_dir_all(dir).map_err(|e| Error::io("create", dir, e))?;
+        let lock = match config.cold {
+            Cold::Memory(_) => None,
+            #[cfg(feature = "rocks")]
+            Cold::Rocks => Some(lock_folder(dir)?),
+        };
+        let identity = Identity::open(&**files, dir, config.entropy)?;
+        let cold = open_cold(&config)?;
+        let ColdState { marker, highest } = read_cold_state(&*cold)?;
+        let hot_limit = usize::try_from(config.maxmemory / 100 * 60).unwrap_or(usize::MAX);
+        let store = Arc::new(Store::new(identity.hash_seed, identity.openings, cold, hot_limit));
+        #[cfg(feature = "failpoints")]
+        store.failpoints.set(config.failpoints);
+        if let Some(marker) = &marker {
+            if marker.store_id != identity.store_id {
+                let detail = "the cold tier belongs to another store".to_string();
+                return Err(Error::Format { path: dir.clone(), detail });
+            }
+            load_marker(&store, marker);
+        }
+        let has_rows = marker.is_some() || highest > Lsn(0);
+        store.has_cold.store(has_rows, Ordering::Relaxed);
+        let redo_lsn = marker.as_ref().map_or(Lsn(0), |marker| marker.redo_lsn);
+        let from = OpenFrom {
+            redo_lsn,
+            highest_written: highest,
+            timeline: marker.as_ref().map_or(0, |marker| marker.timeline),
+        };
+        let mut replay = Replay::new(&store, config.clock.unix_ms(), highest);
+        let (wal, wal_report) = Wal::open(
+            Arc::clone(files),
+            Arc::clone(&config.clock),
+            wal_config(&config, identity.store_id),
+            from,
+            &mut |record| replay.record(&record),
+        )?;
+        let highest = replay.finish();
+        find_dead_databases(&store, wal.last_lsn())?;
+        let core = Arc::new(Core {
+            promoter: Promoter::new(Arc::clone(&store)),
+            store,
+            wal,
+            hook: Hook::default(),
+            commit_max: AtomicUsize::new(commit_max(config.maxmemory)),
+        });
+        let keeper = Keeper::new(Arc::clone(&core), &config, identity.store_id, highest, redo_lsn);
+        keeper.configure(&config);
+        let reaper = Reaper::new(Arc::clone(&core), Arc::clone(&config.clock));
+        let millis = (config.clock.monotonic_ns() - started) / 1_000_000;
+        let report = OpenReport { identity, wal: wal_report, redo_lsn, millis };
+        let engine = Engine {
+            shared: Arc::new(Shared {
+                core,
+                keeper,
+                reaper,
+                clock: Arc::clone(&config.clock),
+                threads: Mutex::default(),
+                keeper_thread: Mutex::default(),
+                report,
+                is_stopping: Arc::default(),
+                _lock: lock,
+            }),
+        };
+        engine.start_threads(&config)?;
+        Ok(engine)
+    }
+
+    fn start_threads(&self, config: &EngineConfig) -> Result<()> {
+        let shared = &self.shared;
+        let spawn = |name: String, body: Box<dyn FnOnce() + Send>| {
+            std::thread::Builder::new()
+                .name(name)
+                .spawn(move || {
+                    lower_priority();
+                    body();
+                })
+                .map_err(|e| Error::io("spawn", "thread", e))
+        };
+        for i in 0..config.read_threads.max(1) {
+            let promoter = Arc::clone(&shared.core.promoter);
+            let thread = spawn(format!("lux-read-{i}"), Box::new(move || promoter.run()))?;
+            shared.threads.lock().push(thread);
+        }
+        let keeper = Arc::clone(&shared.keeper);
+        *shared.keeper_thread.lock() = Some(spawn("lux-keeper".into(), Box::new(move || keeper.run()))?);
+        if config.is_background {
+            let reaper = Arc::clone(&shared.reaper);
+            let thread = spawn("lux-reaper".into(), Box::new(move || reaper.run()))?;
+            shared.threads.lock().push(thread);
+            let core = Arc::clone(&shared.core);
+            let (files, dir) = (Arc::clone(&config.files), config.dir.clone());
+            let is_stopping = Arc::clone(&shared.is_stopping);
+            let warm = move || match warm::run(&core.store, &core.promoter, &*files, &dir, &is_stopping) {
+                Ok(0) => {}
+                Ok(count) => tracing::info!(count, "promoted what was hot before the restart"),
+                Err(error) => tracing::warn!(%error, "could not warm up"),
+            };
+            shared.threads.lock().push(spawn("lux-warm".into(), Box::new(warm))?);
+        }
+        Ok(())
+    }
+
+    /// Checkpoints, syncs the log and stops the threads. Later calls do nothing.
+    pub fn close(&self) -> Result<()> {
+        let round = match self.shared.core.wal.latched() {
+            None => self.checkpoint().map(|_| ()),
+            Some(error) => Err(error),
+        };
+        self.stop();
+        match self.shared.core.wal.close() {
+            Err(error) if round.is_ok() => Err(error),
+            _ => round,
+        }
+    }
+
+    /// Stops the threads without a checkpoint; what was committed is in the log.
+    pub fn stop(&self) {
+        let shared = &self.shared;
+        shared.is_stopping.store(true, Ordering::Relaxed);
+        shared.reaper.stop();
+        shared.keeper.stop();
+        if let Some(thread) = shared.keeper_thread.lock().take() {
+            let _ = thread.join();
+        }
+        shared.core.promoter.close();
+        for thread in std::mem::take(&mut *shared.threads.lock()) {
+            let _ = thread.join();
+        }
+    }
+
+    /// How the opening went.
+    #[must_use]
+    pub fn open_report(&self) -> &OpenReport {
+        &self.shared.report
+    }
+
+    /// Starts a transaction; see [`Core::begin`].
+    #[inline]
+    pub fn begin<'e>(
+        &'e self,
+        scratch: &'e mut Scratch,
+        db: DbIndex,
+        keys: &'e [&'e [u8]],
+        mode: Mode,
+        now_ms: u64,
+    ) -> Txn<'e> {
+        self.shared.core.begin(scratch, db, keys, mode, now_ms)
+    }
+
+    /// Wall-clock time, Unix milliseconds.
+    #[inline]
+    #[must_use]
+    pub fn now_ms(&self) -> u64 {
+        self.shared.clock.unix_ms()
+    }
+
+    /// Whether every key is in memory, so that no prefetch is worth asking for.
+    #[inline]
+    #[must_use]
+    pub fn is_all_resident(&self) -> bool {
+        !self.shared.core.store.has_cold.load(Ordering::Relaxed)
+    }
+
+    /// Begins to bring keys into memory, in one batched read. `None`: nothing to wait for.
+    pub fn prefetch<'k>(&self, db: DbIndex, keys: impl Iterator<Item = &'k [u8]>) -> Option<FetchTicket> {
+        let db = self.shared.core.store.db_id(db);
+        self.shared.core.promoter.fetch(keys.map(|key| (db, key)))
+    }
+
+    /// How hard writers must be slowed down now.
+    #[inline]
+    #[must_use]
+    pub fn pressure(&self) -> Pressure {
+        self.shared.keeper.pressure()
+    }
+
+    /// The log: durable LSN, waits for it, status.
+    #[must_use]
+    pub fn wal(&self) -> &Arc<Wal> {
+        &self.shared.core.wal
+    }
+
+    /// When commits are synced.
+    pub fn set_fsync(&self, policy: FsyncPolicy) {
+        self.shared.core.wal.set_fsync(policy);
+    }
+
+    /// The keyspace: counters and statistics.
+    #[must_use]
+    pub fn store(&self) -> &Arc<Store> {
+        &self.shared.core.store
+    }
+
+    /// The commit hook.
+    #[must_use]
+    pub fn hook(&self) -> &Hook {
+        &self.shared.core.hook
+    }
+
+    /// The reaper, to step or pause it.
+    #[must_use]
+    pub fn reaper(&self) -> &Reaper {
+        &self.shared.reaper
+    }
+
+    /// The keeper: checkpoint state and settings.
+    #[must_use]
+    pub fn keeper(&self) -> &Keeper {
+        &self.shared.keeper
+    }
+
+    /// Runs a checkpoint round and waits for it.
+    pub fn checkpoint(&self) -> Result<RoundReport> {
+        self.request_checkpoint().wait()
+    }
+
+    /// Asks for a checkpoint round.
+    pub fn request_checkpoint(&self) -> Arc<Reply> {
+        self.shared.keeper.request(Request::Round)
+    }
+
+    /// Moves entries of a database whose key the filter picks out of memory, after write-back.
+    /// Returns how many left.
+    pub fn evict(&self, db: DbIndex, filter: Box<dyn Fn(&[u8]) -> bool + Send>) -> Result<u64> {
+        self.shared.keeper.request(Request::Evict(db, filter)).wait().map(|report| report.rows)
+    }
+
+    /// Number of keys of a database in both tiers, and of keys with a deadline.
+    #[must_use]
+    pub fn key_counts(&self, db: DbIndex) -> (u64, u64) {
+        self.shared.core.store.totals(self.shared.core.store.db_id(db))
+    }
+
+    /// One step of a walk over the keys of a database; see [`Store::scan`].
+    pub fn scan(&self, db: DbIndex, from: u32, count: u64) -> Result<ScanStep> {
+        self.shared.core.store.scan(db, from, count, self.now_ms())
+    }
+}
+
+/// Largest commit for a memory bound.
+fn commit_max(maxmemory: u64) -> usize {
+    usize::try_from(maxmemory / 8).unwrap_or(usize::MAX).clamp(1 << 20, 1 << 30)
+}
+
+fn wal_config(config: &EngineConfig, store_id: u64) -> WalConfig {
+    let mut wal = WalConfig::new(config.dir.join("wal"), store_id);
+    wal.segment_bytes = (config.maxmemory / 16).clamp(4 << 20, 64 << 20).next_multiple_of(1 << 20);
+    wal.fsync = config.fsync;
+    wal
+}
+
+fn open_cold(config: &EngineConfig) -> Result<Arc<dyn ColdStore>> {
+    match &config.cold {
+        Cold::Memory(store) => Ok(Arc::new(store.clone())),
+        #[cfg(feature = "rocks")]
+        Cold::Rocks => {
+            use crate::tier::rocks::{RocksConfig, RocksStore};
+            let mut rocks = RocksConfig::for_budget(config.dir.join("cold"), config.maxmemory);
+            rocks.direct_reads = config.direct_reads;
+            Ok(Arc::new(RocksStore::open(rocks)?))
+        }
+    }
+}
+
+/// Databases that have rows but no number any more died before the last stop; their rows were
+/// not yet dropped.
+fn find_dead_databases(store: &Store, last: Lsn) -> Result<()> {
+    let mut next = 0u32;
+    loop {
+        let from = next.to_be_bytes();
+        let mut cursor = store.cold.cursor(Family::Keys, &from, &[0xff; 5], None)?;
+        cursor.seek(&from)?;
+        let Some((key, _)) = cursor.row() else { return Ok(()) };
+        let Some(id) = key.first_chunk::<4>().map(|id| u32::from_be_bytes(*id)) else { return Ok(()) };
+        if !store.is_live(DbId(id)) {
+            let mut dead = store.dead_dbs.lock();
+            if !dead.iter().any(|(known, _)| known.0 == id) {
+                dead.push((DbId(id), last));
+            }
+        }
+        match id.checked_add(1) {
+            Some(id) => next = id,
+            None => return Ok(()),
+        }
+    }
+}
+
+#[cfg(feature = "rocks")]
+fn lock_folder(dir: &Path) -> Result<std::fs::File> {
+    let path = dir.join("LOCK");
+    let open = std::fs::OpenOptions::new().create(true).truncate(false).write(true).open(&path);
+    let file = open.map_err(|e| Error::io("open", &path, e))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(std::fs::TryLockError::WouldBlock) => Err(Error::InUse { path: dir.to_path_buf() }),
+        Err(std::fs::TryLockError::Error(error)) => Err(Error::io("lock", &path, error)),
+    }
+}
+
+/// Background work must not take the processor from commands.
+fn lower_priority() {
+    // Linux gives each thread its own nice value; elsewhere this lowers nothing important.
+    // SAFETY: a plain system call on the calling thread.
+    let _ = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, 5) };
+}
+
+/// Number of databases a client can select.
+pub const DATABASE_COUNT: usize = DATABASES;

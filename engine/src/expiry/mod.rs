@@ -1,0 +1,288 @@
+//! Expiry: keys leave at their deadline, hot or cold, without anybody reading them.
+//!
+//! Near deadlines are watched in memory (a heap per shard, one item per key however often its
+//! deadline is pushed ahead). Later ones are rows of the `expires` family, put there with the
+//! key's row; the reaper loads them, in deadline order, shortly before they are due. A hint is
+//! only a hint: the key's header decides, and a wrong hint is removed.
+//!
+//! The reaper deletes by ordinary commits (operation `expired`) of at most [`SLICE`] keys, so
+//! events, counters, log and replay agree. It stands still while the wall clock is suspect.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::env::Clock;
+use crate::error::{Error, Result};
+use crate::failpoint::Break;
+use crate::ids::{DbId, ExpireAt, ShardId};
+use crate::keyspace::entry::flag;
+use crate::keyspace::store::{DATABASES, NEAR_MS, Store};
+use crate::tier::{Family, schema};
+use crate::txn::{CommitError, Core, Mode, Scratch, Wait};
+
+/// Most keys that one commit expires.
+const SLICE: usize = 64;
+/// How far ahead hints are loaded.
+const AHEAD_MS: u64 = 2_000;
+/// Most hints loaded at once; the rest follows when these are gone.
+const LOAD_MAX: usize = 20_000;
+/// How often the reaper looks.
+pub const TICK: Duration = Duration::from_millis(10);
+
+/// The reaper's state.
+pub struct Reaper {
+    core: Arc<Core>,
+    clock: Arc<dyn Clock>,
+    is_stopping: AtomicBool,
+    /// Turned off by DEBUG SET-ACTIVE-EXPIRE 0.
+    pub is_active: AtomicBool,
+    /// Wall and monotonic clock at the last tick, to notice jumps.
+    last: parking_lot::Mutex<(u64, u64)>,
+    pub clock_jumps: AtomicU64,
+}
+
+/// Keys found due in one shard.
+struct Due {
+    db: DbId,
+    keys: Vec<Box<[u8]>>,
+}
+
+impl Reaper {
+    /// A reaper; run it with [`Reaper::run`] or step by step with [`Reaper::tick`].
+    pub fn new(core: Arc<Core>, clock: Arc<dyn Clock>) -> Arc<Reaper> {
+        let last = (clock.unix_ms(), clock.monotonic_ns() / 1_000_000);
+        Arc::new(Reaper {
+            core,
+            clock,
+            is_stopping: AtomicBool::new(false),
+            is_active: AtomicBool::new(true),
+            last: parking_lot::Mutex::new(last),
+            clock_jumps: AtomicU64::new(0),
+        })
+    }
+
+    /// Has the thread end.
+    pub fn stop(&self) {
+        self.is_stopping.store(true, Ordering::Relaxed);
+    }
+
+    /// The body of the reaper's thread.
+    pub fn run(&self) {
+        while !self.is_stopping.load(Ordering::Relaxed) {
+            std::thread::sleep(TICK);
+            if !self.is_active.load(Ordering::Relaxed) || self.core.wal.latched().is_some() {
+                continue;
+            }
+            match self.tick() {
+                Ok(_) | Err(Error::Closed | Error::NoSpace { .. }) => {}
+                Err(error) => tracing::warn!(%error, "the reaper could not expire keys"),
+            }
+        }
+    }
+
+    /// Expires what is due now; returns the number of keys.
+    pub fn tick(&self) -> Result<u64> {
+        let now_ms = self.clock.unix_ms();
+        if self.clock_jumped(now_ms) {
+            return Ok(0);
+        }
+        self.load(now_ms)?;
+        let mut count = 0;
+        for id in Store::shard_ids() {
+            loop {
+                let due = self.collect(id, now_ms)?;
+                if due.is_empty() {
+                    break;
+                }
+                for due in due {
+                    count += due.keys.len() as u64;
+                    self.delete(&due, now_ms)?;
+                }
+            }
+        }
+        Ok(count)
+    }
+
+    /// Whether the wall clock moved by more than the time that passed (by over ten seconds):
+    /// the reaper then waits one tick, so that a step back ends it.
+    fn clock_jumped(&self, now_ms: u64) -> bool {
+        let monotonic = self.clock.monotonic_ns() / 1_000_000;
+        let mut last = self.last.lock();
+        let passed = monotonic - last.1;
+        let jumped = now_ms.abs_diff(last.0 + passed) > 10_000;
+        *last = (now_ms, monotonic);
+        if jumped {
+            self.clock_jumps.fetch_add(1, Ordering::Relaxed);
+            tracing::warn!("the wall clock jumped; active expiry pauses for a tick");
+        }
+        jumped
+    }
+
+    /// Loads hints that are due soon from the `expires` family into the shards' heaps.
+    fn load(&self, now_ms: u64) -> Result<()> {
+        let store = &self.core.store;
+        let loaded = store.expires_loaded.load(Ordering::Relaxed);
+        if !store.has_cold.load(Ordering::Relaxed) || loaded >= now_ms + AHEAD_MS / 2 {
+            return Ok(());
+        }
+        let mut upto = now_ms + AHEAD_MS;
+        let (map, _) = store.map_image();
+        let mut hints: Vec<(ExpireAt, DbId, u32, ShardId)> = Vec::new();
+        // New hints at or before `upto` go straight to the heaps from here on: none is missed.
+        store.expires_loaded.store(upto, Ordering::SeqCst);
+        for db in map.iter().take(DATABASES) {
+            let (mut from, mut to) = (Vec::new(), Vec::new());
+            schema::put_expires_key(&mut from, *db, ExpireAt(loaded), 0, b"");
+            schema::put_expires_key(&mut to, *db, ExpireAt(upto + 1), 0, b"");
+            let mut cursor = store.cold.cursor(Family::Expires, &from, &to, None)?;
+            cursor.seek(&from)?;
+            let start = hints.len();
+            while let Some((key, _)) = cursor.row() {
+                let (db, at, user_key) = schema::split_expires_key(key)
+                    .map_err(|error| schema::row_error(Family::Expires, key, error))?;
+                let hash = store.hasher.hash(user_key);
+                hints.push((at, db, hash.bucket, hash.shard));
+                if hints.len() - start >= LOAD_MAX {
+                    // The rest of this database later; the others must not run ahead of it.
+                    upto = upto.min(at.0);
+                    break;
+                }
+                cursor.advance()?;
+            }
+        }
+        for (at, db, bucket, shard) in hints {
+            store.lock(shard).watch(at, db, bucket);
+        }
+        store.expires_loaded.store(upto, Ordering::SeqCst);
+        Ok(())
+    }
+
+    /// Takes due items of one shard from its heap and finds the keys they mean.
+    fn collect(&self, id: ShardId, now_ms: u64) -> Result<Vec<Due>> {
+        let store = &self.core.store;
+        let mut due: Vec<Due> = Vec::new();
+        let mut cold: Vec<(ExpireAt, DbId, u32)> = Vec::new();
+        let mut found = 0;
+        {
+            let mut shard = store.lock(id);
+            while found < SLICE && cold.len() < SLICE {
+                let Some((at, db, bucket)) = shard.pop_due(now_ms) else { break };
+                let Some(part) = shard.db_mut(db) else { continue };
+                let (mut keys, mut later, mut is_hot) = (Vec::new(), None::<ExpireAt>, false);
+                let hasher = store.hasher;
+                let page = part.table.page_at(bucket);
+                part.table.for_page_mut(page, |entry| {
+                    let Some(deadline) = entry.deadline() else { return };
+                    if !entry.is_value() || hasher.hash(entry.key()).bucket != bucket {
+                        return;
+                    }
+                    is_hot |= deadline == at;
+                    if deadline.is_past(now_ms) {
+                        keys.push(Box::from(entry.key()));
+                    } else if deadline.0 <= now_ms + NEAR_MS {
+                        later = Some(later.map_or(deadline, |l| l.min(deadline)));
+                        entry.set(flag::ARMED);
+                    } else {
+                        entry.clear(flag::ARMED);
+                    }
+                });
+                if let Some(at) = later {
+                    shard.watch(at, db, bucket);
+                }
+                if !is_hot {
+                    cold.push((at, db, bucket));
+                }
+                found += keys.len();
+                match due.iter_mut().find(|due| due.db == db) {
+                    Some(due) => due.keys.extend(keys),
+                    None => due.push(Due { db, keys }),
+                }
+            }
+        }
+        if store.has_cold.load(Ordering::Relaxed) {
+            self.collect_cold(&cold, now_ms, &mut due)?;
+        }
+        due.retain(|due| !due.keys.is_empty());
+        Ok(due)
+    }
+
+    /// Finds the keys behind hints whose entries are not in memory.
+    fn collect_cold(&self, hints: &[(ExpireAt, DbId, u32)], now_ms: u64, due: &mut Vec<Due>) -> Result<()> {
+        let store = &self.core.store;
+        let mut found: Vec<(ExpireAt, DbId, Box<[u8]>)> = Vec::new();
+        for (at, db, bucket) in hints {
+            let (mut from, mut to) = (Vec::new(), Vec::new());
+            schema::put_expires_key(&mut from, *db, *at, *bucket, b"");
+            match bucket.checked_add(1) {
+                Some(next) => schema::put_expires_key(&mut to, *db, *at, next, b""),
+                None => schema::put_expires_key(&mut to, *db, ExpireAt(at.0 + 1), 0, b""),
+            }
+            let mut cursor = store.cold.cursor(Family::Expires, &from, &to, None)?;
+            cursor.seek(&from)?;
+            while let Some((row_key, _)) = cursor.row() {
+                let (_, _, key) = schema::split_expires_key(row_key)
+                    .map_err(|error| schema::row_error(Family::Expires, row_key, error))?;
+                found.push((*at, *db, Box::from(key)));
+                cursor.advance()?;
+            }
+        }
+        let ticket = self.core.promoter.fetch(found.iter().map(|(_, db, key)| (*db, &key[..])));
+        if let Some(ticket) = &ticket {
+            ticket.wait()?;
+        }
+        for (at, db, key) in found {
+            let hash = store.hasher.hash(&key);
+            let mut shard = store.lock(hash.shard);
+            let Some(part) = shard.db(db) else { continue };
+            let deadline = part.table.find(hash, &key).filter(|e| e.is_value()).and_then(|e| e.deadline());
+            match deadline {
+                Some(deadline) if deadline.is_past(now_ms) => {
+                    let list = due.iter_mut().find(|due| due.db == db);
+                    match list {
+                        Some(list) if list.keys.contains(&key) => {}
+                        Some(list) => list.keys.push(key),
+                        None => due.push(Due { db, keys: vec![key] }),
+                    }
+                }
+                Some(deadline) if deadline == at => {}
+                // The header says otherwise: the hint is left over.
+                _ => crate::tier::spill::drop_hint(&mut shard, db, at, &key),
+            }
+        }
+        Ok(())
+    }
+
+    /// Deletes keys by one commit; keys that changed meanwhile stay.
+    fn delete(&self, due: &Due, now_ms: u64) -> Result<()> {
+        let Some(index) = self.core.store.db_index(due.db) else { return Ok(()) };
+        if self.core.store.failpoints.breaks(Break::ExpiryIsLogged) {
+            return self.core.store.drop_unlogged(due.db, &due.keys);
+        }
+        let keys: Vec<&[u8]> = due.keys.iter().map(|key| &key[..]).collect();
+        let mut scratch = Scratch::default();
+        let mut pins = Vec::new();
+        loop {
+            let mut txn = self.core.begin(&mut scratch, index, &keys, Mode::Reserve, now_ms);
+            // A read that meets a dead key plans its deletion.
+            let outcome = keys.iter().try_for_each(|key| txn.peek(key).map(|_| ()));
+            let wait = match outcome {
+                Err(_) => match txn.take_failure() {
+                    Some(error) => return Err(error),
+                    None => txn.abandon(),
+                },
+                Ok(()) => match txn.commit() {
+                    Ok(_) => return Ok(()),
+                    Err(CommitError::Failed(error)) => return Err(error),
+                    Err(CommitError::Interrupted(wait)) => wait,
+                },
+            };
+            match &wait {
+                Wait::Retry => {}
+                Wait::Fetch(ticket) => ticket.wait()?,
+                Wait::Room(len) => self.core.wal.wait_room_blocking(*len, Duration::from_secs(1))?,
+            }
+            pins.push(wait);
+        }
+    }
+}

@@ -1,0 +1,548 @@
+//! One entry of the hot tier in one allocation.
+//!
+//! A key with a short string costs 16 bytes of header, 8 for a deadline if it has one, the key
+//! and the value, rounded up to 16. Everything else hangs on a boxed [`Value`].
+//!
+//! ```text
+//! offset  size  field
+//!      0     6  LSN of the last change, little endian
+//!      6     1  kind of the body
+//!      7     1  flags
+//!      8     1  access frequency (logarithmic counter)
+//!      9     1  access clock, in ticks of the evictor
+//!     10     1  pins: transactions that need the entry to stay
+//!     11     1  key length; 255: a 4-byte length follows the optional fields
+//!     12     4  body length in bytes
+//!     16   0/8  deadline, Unix ms (flag DEADLINE)
+//!           0/8  deadline whose hint the cold tier may still hold (flag HINT)
+//!           0/4  key length when it does not fit one byte
+//!                key
+//!                body: string bytes, i64, or a boxed value
+//! ```
+//!
+//! This is one of the few files with unsafe code: the layout is computed from the header alone,
+//! each access is checked against it, and the tests run under Miri.
+
+use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
+use std::ptr::NonNull;
+
+use crate::ids::{ExpireAt, Lsn};
+use crate::value::Value;
+
+const HEADER: usize = 16;
+const LONG_KEY: u8 = 255;
+
+/// What the body of an entry is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Kind {
+    /// A string that is a canonical 64-bit integer.
+    Int = 0,
+    /// A string's bytes, inline.
+    Bytes = 1,
+    /// A boxed value.
+    Boxed = 2,
+    /// The key was deleted and the cold tier may still hold a row.
+    Tombstone = 3,
+    /// The key is known to be absent; kept only while a transaction pins that knowledge.
+    Absent = 4,
+}
+
+/// Flag bits of an entry.
+pub mod flag {
+    /// Newer than its row.
+    pub const DIRTY: u8 = 1;
+    /// The cold tier may hold a row of this key.
+    pub const COLD: u8 = 2;
+    /// An image of this entry is on its way to the cold tier.
+    pub const IN_FLIGHT: u8 = 4;
+    /// The entry has a deadline.
+    pub const DEADLINE: u8 = 8;
+    /// The entry stores a deadline whose hint row must be removed at write-back.
+    pub const HINT: u8 = 16;
+    /// A string that was made by editing (OBJECT ENCODING says `raw`).
+    pub const RAW: u8 = 32;
+    /// The reaper is going to look at this entry no later than at its deadline.
+    pub const ARMED: u8 = 64;
+}
+
+/// The body given to a new entry.
+pub enum Body<'a> {
+    Int(i64),
+    Bytes(&'a [u8]),
+    Boxed(Box<Value>),
+    Tombstone,
+    Absent,
+}
+
+/// A borrowed view of an entry's body.
+#[derive(Clone, Copy, Debug)]
+pub enum BodyRef<'a> {
+    Int(i64),
+    Bytes(&'a [u8]),
+    Boxed(&'a Value),
+    Tombstone,
+    Absent,
+}
+
+/// An owned entry: one pointer.
+pub struct Entry(NonNull<u8>);
+
+// SAFETY: an `Entry` owns its allocation exclusively, and all that it holds (bytes and a
+// `Box<Value>`) is `Send` and `Sync`.
+unsafe impl Send for Entry {}
+// SAFETY: as above; shared access only reads.
+unsafe impl Sync for Entry {}
+
+fn layout_for(needed: usize) -> Layout {
+    let rounded = needed.next_multiple_of(16);
+    Layout::from_size_align(rounded, 8).expect("an entry is far smaller than isize::MAX")
+}
+
+impl Entry {
+    /// Builds an entry with LSN 0 and no flags but those its parts imply.
+    #[must_use]
+    pub fn new(key: &[u8], deadline: Option<ExpireAt>, hint: Option<ExpireAt>, body: Body<'_>) -> Entry {
+        let (kind, body_len) = match &body {
+            Body::Int(_) => (Kind::Int, 8),
+            Body::Bytes(bytes) => (Kind::Bytes, bytes.len()),
+            Body::Boxed(_) => (Kind::Boxed, 8),
+            Body::Tombstone => (Kind::Tombstone, 0),
+            Body::Absent => (Kind::Absent, 0),
+        };
+        let body_len32 = u32::try_from(body_len).expect("inline bodies are small");
+        let long_key = key.len() >= LONG_KEY as usize;
+        let optional = 8 * usize::from(deadline.is_some()) + 8 * usize::from(hint.is_some());
+        let needed = HEADER + optional + 4 * usize::from(long_key) + key.len() + body_len;
+        let layout = layout_for(needed);
+        // SAFETY: the layout has a non-zero size (at least the header).
+        let raw = unsafe { alloc(layout) };
+        let Some(base) = NonNull::new(raw) else { handle_alloc_error(layout) };
+        let mut flags = 0;
+        let mut cursor = HEADER;
+        // SAFETY: `needed` is the sum of exactly the parts written below, each written once at
+        // the running offset `cursor`, so every write lies inside the allocation.
+        unsafe {
+            let p = base.as_ptr();
+            let mut push = |bytes: &[u8]| {
+                std::ptr::copy_nonoverlapping(bytes.as_ptr(), p.add(cursor), bytes.len());
+                cursor += bytes.len();
+            };
+            if let Some(at) = deadline {
+                flags |= flag::DEADLINE;
+                push(&at.0.to_le_bytes());
+            }
+            if let Some(at) = hint {
+                flags |= flag::HINT;
+                push(&at.0.to_le_bytes());
+            }
+            if long_key {
+                push(&u32::try_from(key.len()).expect("keys are below 4 GiB").to_le_bytes());
+            }
+            push(key);
+            match body {
+                Body::Int(value) => push(&value.to_le_bytes()),
+                Body::Bytes(bytes) => push(bytes),
+                Body::Boxed(value) => {
+                    std::ptr::write_unaligned(p.add(cursor).cast::<*mut Value>(), Box::into_raw(value));
+                }
+                Body::Tombstone | Body::Absent => {}
+            }
+            std::ptr::write_bytes(p, 0, HEADER);
+            *p.add(6) = kind as u8;
+            *p.add(7) = flags;
+            *p.add(11) = if long_key { LONG_KEY } else { key.len() as u8 };
+            std::ptr::copy_nonoverlapping(body_len32.to_le_bytes().as_ptr(), p.add(12), 4);
+        }
+        Entry(base)
+    }
+
+    #[inline]
+    fn byte(&self, at: usize) -> u8 {
+        debug_assert!(at < HEADER);
+        // SAFETY: the header is initialised by `new` and `at` lies in it.
+        unsafe { *self.0.as_ptr().add(at) }
+    }
+
+    #[inline]
+    fn set_byte(&mut self, at: usize, value: u8) {
+        debug_assert!(at < HEADER);
+        // SAFETY: as in `byte`, and `&mut self` is exclusive.
+        unsafe { *self.0.as_ptr().add(at) = value }
+    }
+
+    /// Bytes `[at, at + len)` of the allocation.
+    #[inline]
+    fn slice(&self, at: usize, len: usize) -> &[u8] {
+        debug_assert!(at + len <= self.needed());
+        // SAFETY: callers pass ranges that `new` initialised, computed from the same header.
+        unsafe { std::slice::from_raw_parts(self.0.as_ptr().add(at), len) }
+    }
+
+    #[inline]
+    fn u64_at(&self, at: usize) -> u64 {
+        u64::from_le_bytes(self.slice(at, 8).try_into().expect("eight bytes"))
+    }
+
+    #[inline]
+    fn write(&mut self, at: usize, bytes: &[u8]) {
+        debug_assert!(at + bytes.len() <= self.needed());
+        // SAFETY: inside the allocation by the assertion's reasoning; `&mut self` is exclusive
+        // and `bytes` cannot alias it.
+        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), self.0.as_ptr().add(at), bytes.len()) }
+    }
+
+    /// What the body is.
+    #[inline]
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        match self.byte(6) {
+            0 => Kind::Int,
+            1 => Kind::Bytes,
+            2 => Kind::Boxed,
+            3 => Kind::Tombstone,
+            _ => Kind::Absent,
+        }
+    }
+
+    /// Whether the entry is a value (and not a tombstone or a known absence).
+    #[inline]
+    #[must_use]
+    pub fn is_value(&self) -> bool {
+        self.byte(6) <= Kind::Boxed as u8
+    }
+
+    /// All flag bits.
+    #[inline]
+    #[must_use]
+    pub fn flags(&self) -> u8 {
+        self.byte(7)
+    }
+
+    /// Whether all the given bits are set.
+    #[inline]
+    #[must_use]
+    pub fn has(&self, bits: u8) -> bool {
+        self.byte(7) & bits == bits
+    }
+
+    /// Sets bits. DEADLINE and HINT belong to the layout and never change.
+    #[inline]
+    pub fn set(&mut self, bits: u8) {
+        debug_assert_eq!(bits & (flag::DEADLINE | flag::HINT), 0);
+        let flags = self.byte(7) | bits;
+        self.set_byte(7, flags);
+    }
+
+    /// Clears bits. DEADLINE and HINT belong to the layout and never change.
+    #[inline]
+    pub fn clear(&mut self, bits: u8) {
+        debug_assert_eq!(bits & (flag::DEADLINE | flag::HINT), 0);
+        let flags = self.byte(7) & !bits;
+        self.set_byte(7, flags);
+    }
+
+    /// LSN of the last commit that changed the entry.
+    #[inline]
+    #[must_use]
+    pub fn lsn(&self) -> Lsn {
+        Lsn(self.u64_at(0) & Lsn::MAX.0)
+    }
+
+    /// Sets the LSN.
+    #[inline]
+    pub fn set_lsn(&mut self, lsn: Lsn) {
+        debug_assert!(lsn <= Lsn::MAX);
+        self.write(0, &lsn.0.to_le_bytes()[..6]);
+    }
+
+    /// Logarithmic access counter.
+    #[inline]
+    #[must_use]
+    pub fn freq(&self) -> u8 {
+        self.byte(8)
+    }
+
+    /// Sets the access counter.
+    #[inline]
+    pub fn set_freq(&mut self, freq: u8) {
+        self.set_byte(8, freq);
+    }
+
+    /// Tick of the last access.
+    #[inline]
+    #[must_use]
+    pub fn tick(&self) -> u8 {
+        self.byte(9)
+    }
+
+    /// Sets the tick of the last access.
+    #[inline]
+    pub fn set_tick(&mut self, tick: u8) {
+        self.set_byte(9, tick);
+    }
+
+    /// Number of pins; an entry with pins is neither evicted nor forgotten.
+    #[inline]
+    #[must_use]
+    pub fn pins(&self) -> u8 {
+        self.byte(10)
+    }
+
+    /// Adds a pin. `false` when the counter is full: the caller then has no pin.
+    #[must_use]
+    pub fn pin(&mut self) -> bool {
+        match self.byte(10).checked_add(1) {
+            Some(pins) => {
+                self.set_byte(10, pins);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Removes a pin.
+    pub fn unpin(&mut self) {
+        let pins = self.byte(10).checked_sub(1).expect("every unpin follows a pin");
+        self.set_byte(10, pins);
+    }
+
+    fn optional_len(&self) -> usize {
+        let flags = self.flags();
+        8 * usize::from(flags & flag::DEADLINE != 0) + 8 * usize::from(flags & flag::HINT != 0)
+    }
+
+    /// Offset and length of the key.
+    #[inline]
+    fn key_range(&self) -> (usize, usize) {
+        let start = HEADER + self.optional_len();
+        match self.byte(11) {
+            LONG_KEY => {
+                // SAFETY: a long key stores its length in the four bytes before the key.
+                let bytes = unsafe { std::slice::from_raw_parts(self.0.as_ptr().add(start), 4) };
+                let len = u32::from_le_bytes(bytes.try_into().expect("four bytes"));
+                (start + 4, len as usize)
+            }
+            len => (start, len as usize),
+        }
+    }
+
+    fn body_len(&self) -> usize {
+        // SAFETY: the header is initialised.
+        let bytes = unsafe { std::slice::from_raw_parts(self.0.as_ptr().add(12), 4) };
+        u32::from_le_bytes(bytes.try_into().expect("four bytes")) as usize
+    }
+
+    /// Bytes in use of the allocation.
+    fn needed(&self) -> usize {
+        let (start, len) = self.key_range();
+        start + len + self.body_len()
+    }
+
+    /// The key.
+    #[inline]
+    #[must_use]
+    pub fn key(&self) -> &[u8] {
+        let (start, len) = self.key_range();
+        // SAFETY: `new` wrote the key there.
+        unsafe { std::slice::from_raw_parts(self.0.as_ptr().add(start), len) }
+    }
+
+    /// The deadline, if there is one.
+    #[inline]
+    #[must_use]
+    pub fn deadline(&self) -> Option<ExpireAt> {
+        self.has(flag::DEADLINE).then(|| ExpireAt(self.u64_at(HEADER)))
+    }
+
+    /// The deadline whose hint row must be removed at write-back.
+    #[must_use]
+    pub fn hint(&self) -> Option<ExpireAt> {
+        let at = HEADER + 8 * usize::from(self.has(flag::DEADLINE));
+        self.has(flag::HINT).then(|| ExpireAt(self.u64_at(at)))
+    }
+
+    /// The body.
+    #[inline]
+    #[must_use]
+    pub fn body(&self) -> BodyRef<'_> {
+        let (start, len) = self.key_range();
+        let at = start + len;
+        match self.kind() {
+            Kind::Int => BodyRef::Int(self.u64_at(at) as i64),
+            Kind::Bytes => BodyRef::Bytes(self.slice(at, self.body_len())),
+            // SAFETY: a boxed body is a pointer made by `Box::into_raw` and owned by this entry.
+            Kind::Boxed => BodyRef::Boxed(unsafe { &*self.boxed_ptr(at) }),
+            Kind::Tombstone => BodyRef::Tombstone,
+            Kind::Absent => BodyRef::Absent,
+        }
+    }
+
+    /// The boxed value, to change it in place.
+    pub fn boxed_mut(&mut self) -> Option<&mut Value> {
+        if self.kind() != Kind::Boxed {
+            return None;
+        }
+        let (start, len) = self.key_range();
+        // SAFETY: as in `body`; `&mut self` makes the borrow exclusive.
+        Some(unsafe { &mut *self.boxed_ptr(start + len) })
+    }
+
+    fn boxed_ptr(&self, at: usize) -> *mut Value {
+        // SAFETY: the body of a boxed entry is one pointer, written unaligned by `new`.
+        unsafe { std::ptr::read_unaligned(self.0.as_ptr().add(at).cast::<*mut Value>()) }
+    }
+
+    /// Replaces an inline body in place when the allocation's size stays the same.
+    /// `false`: nothing changed, build a new entry.
+    #[must_use]
+    pub fn overwrite(&mut self, body: &Body<'_>) -> bool {
+        let (kind, len) = match body {
+            Body::Int(_) => (Kind::Int, 8),
+            Body::Bytes(bytes) => (Kind::Bytes, bytes.len()),
+            _ => return false,
+        };
+        if self.byte(6) > Kind::Bytes as u8 {
+            return false;
+        }
+        let (start, key_len) = self.key_range();
+        let at = start + key_len;
+        if layout_for(at + len).size() != layout_for(at + self.body_len()).size() {
+            return false;
+        }
+        self.set_byte(6, kind as u8);
+        // SAFETY: the header is initialised and exclusive.
+        unsafe {
+            let len = (len as u32).to_le_bytes();
+            std::ptr::copy_nonoverlapping(len.as_ptr(), self.0.as_ptr().add(12), 4);
+        }
+        match body {
+            Body::Int(value) => self.write(at, &value.to_le_bytes()),
+            Body::Bytes(bytes) => self.write(at, bytes),
+            _ => {}
+        }
+        true
+    }
+
+    /// Overwrites the deadline in place if the entry has room for one exactly when `to` is one.
+    #[must_use]
+    pub fn overwrite_deadline(&mut self, to: Option<ExpireAt>) -> bool {
+        match to {
+            Some(at) if self.has(flag::DEADLINE) => {
+                self.write(HEADER, &at.0.to_le_bytes());
+                true
+            }
+            None => !self.has(flag::DEADLINE),
+            Some(_) => false,
+        }
+    }
+
+    /// Takes the boxed value out and leaves a tombstone.
+    pub fn take_boxed(&mut self) -> Option<Box<Value>> {
+        if self.kind() != Kind::Boxed {
+            return None;
+        }
+        let (start, len) = self.key_range();
+        let ptr = self.boxed_ptr(start + len);
+        self.set_byte(6, Kind::Tombstone as u8);
+        // The body's eight bytes stay part of the allocation: `needed` still counts them.
+        // SAFETY: the pointer came from `Box::into_raw`; the kind no longer says Boxed, so
+        // nobody frees it a second time.
+        Some(unsafe { Box::from_raw(ptr) })
+    }
+
+    /// Bytes of the allocation plus what a boxed value holds.
+    #[must_use]
+    pub fn heap_bytes(&self) -> usize {
+        let own = layout_for(self.needed()).size();
+        match self.body() {
+            BodyRef::Boxed(value) => own + value.heap_bytes(),
+            _ => own,
+        }
+    }
+
+    /// Copies LSN, access data, pins and the flags in `keep` from another entry.
+    pub fn inherit(&mut self, from: &Entry, keep: u8) {
+        self.set_lsn(from.lsn());
+        self.set_freq(from.freq());
+        self.set_tick(from.tick());
+        self.set_byte(10, from.byte(10));
+        self.set(from.flags() & keep & !(flag::DEADLINE | flag::HINT));
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        let layout = layout_for(self.needed());
+        drop(self.take_boxed());
+        // SAFETY: `base` was allocated with this very layout: it depends on the optional
+        // fields, the key length and the body length, which never change the rounded size.
+        unsafe { dealloc(self.0.as_ptr(), layout) }
+    }
+}
+
+impl std::fmt::Debug for Entry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Entry")
+            .field("key", &self.key().escape_ascii().to_string())
+            .field("kind", &self.kind())
+            .field("lsn", &self.lsn())
+            .field("flags", &self.flags())
+            .field("deadline", &self.deadline())
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::value::Value;
+    use crate::value::string::BigString;
+
+    #[test]
+    fn fields_come_back_as_they_were_given() {
+        let long_key = vec![b'k'; 300];
+        for key in [&b""[..], b"k", &long_key[..254], &long_key[..255], &long_key] {
+            for deadline in [None, Some(ExpireAt(u64::MAX))] {
+                for hint in [None, Some(ExpireAt(77))] {
+                    let mut entry = Entry::new(key, deadline, hint, Body::Bytes(b"value"));
+                    entry.set_lsn(Lsn::MAX);
+                    entry.set(flag::DIRTY | flag::COLD);
+                    entry.set_freq(9);
+                    assert_eq!(entry.key(), key);
+                    assert_eq!(entry.deadline(), deadline);
+                    assert_eq!(entry.hint(), hint);
+                    assert_eq!(entry.lsn(), Lsn::MAX);
+                    assert_eq!(entry.freq(), 9);
+                    assert!(matches!(entry.body(), BodyRef::Bytes(b"value")));
+                    assert!(entry.overwrite(&Body::Int(-5)) || key.len() % 16 > 2);
+                    drop(entry);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn in_place_changes_keep_the_allocation_sound() {
+        let mut entry = Entry::new(b"key", Some(ExpireAt(5)), None, Body::Bytes(b"0123"));
+        assert!(entry.overwrite(&Body::Bytes(b"01234")));
+        assert!(matches!(entry.body(), BodyRef::Bytes(b"01234")));
+        assert!(!entry.overwrite(&Body::Bytes(&[0; 100])));
+        assert!(entry.overwrite_deadline(Some(ExpireAt(6))));
+        assert!(!entry.overwrite_deadline(None));
+        assert_eq!(entry.deadline(), Some(ExpireAt(6)));
+    }
+
+    #[test]
+    fn boxed_values_are_freed_once() {
+        let boxed = || Body::Boxed(Box::new(Value::String(BigString::from_bytes(&[7; 5000]))));
+        let mut entry = Entry::new(b"big", None, None, boxed());
+        assert!(entry.heap_bytes() > 5000);
+        assert!(entry.boxed_mut().is_some());
+        let taken = entry.take_boxed().expect("was boxed");
+        assert!(entry.take_boxed().is_none());
+        drop(entry);
+        drop(taken);
+        drop(Entry::new(b"big", None, None, boxed()));
+    }
+}

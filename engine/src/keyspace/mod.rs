@@ -1,0 +1,12 @@
+//! The hot tier: shards of entries in memory.
+//!
+//! `hash` derives shard, bucket and table hash from a key; `entry` is one key in one
+//! allocation; `table` keeps the entries of a database in bucket order; `shard` applies effects
+//! to them, live and in replay alike.
+
+pub mod entry;
+pub mod hash;
+pub mod scan;
+pub mod shard;
+pub mod store;
+pub mod table;

@@ -1,0 +1,179 @@
+//! Walking the keys of a database over both tiers, in bucket order.
+//!
+//! The cursor is a position in that order and nothing else, so the server keeps no state for it.
+//! A step copies a bucket range's hot keys and tombstones shard by shard; while the last shard is
+//! still locked it opens the cold tier's cursor, which fixes its view. A key that was there
+//! throughout is found: at its shard's copy it was either hot, and is in the copy, or cold, and
+//! its row stays until a deletion that would end its being there is written back.
+//! A step returns whole buckets.
+
+use std::collections::HashMap;
+use std::sync::atomic::Ordering;
+
+use super::entry::BodyRef;
+use super::store::Store;
+use crate::error::Result;
+use crate::failpoint::Break;
+use crate::ids::{DbId, DbIndex};
+use crate::tier::{Family, schema};
+use crate::value::TypeTag;
+
+/// Least number of keys that a step aims for: a step costs a page of each shard anyway.
+const COUNT_MIN: u64 = 64;
+
+/// One step of a walk.
+#[derive(Debug, Default)]
+pub struct ScanStep {
+    /// Where the next step starts; `None`: the walk is complete.
+    pub next: Option<u32>,
+    /// The keys and their types, in no particular order.
+    pub keys: Vec<(Vec<u8>, TypeTag)>,
+}
+
+impl Store {
+    /// Returns the keys of a bucket range that starts at `from` and holds about `count` keys.
+    /// Keys past their deadline at `now_ms` are left out.
+    pub fn scan(&self, index: DbIndex, from: u32, count: u64, now_ms: u64) -> Result<ScanStep> {
+        let db = self.db_id(index);
+        let (keys, _) = self.totals(db);
+        if keys == 0 {
+            return Ok(ScanStep::default());
+        }
+        let aim = count.max(COUNT_MIN);
+        let mut span = ((1u64 << 32) / keys).saturating_mul(aim).clamp(1, 1 << 32);
+        let mut from = u64::from(from);
+        loop {
+            let to = (from + span - 1).min(u64::from(u32::MAX));
+            match self.scan_range(db, from as u32, to as u32, aim, now_ms)? {
+                None => span = (span / 8).max(1),
+                Some((to, keys)) => {
+                    let next = u32::try_from(u64::from(to) + 1).ok();
+                    match next {
+                        Some(next) if keys.is_empty() => from = u64::from(next),
+                        _ => return Ok(ScanStep { next, keys }),
+                    }
+                    // Nothing there: look at a wider range next.
+                    span = span.saturating_mul(2).min(1 << 32);
+                }
+            }
+        }
+    }
+
+    /// All keys of buckets `from..=to`; `to` may come back smaller. `None`: far too many, try a
+    /// smaller range.
+    #[expect(clippy::type_complexity, reason = "last bucket and keys")]
+    fn scan_range(
+        &self,
+        db: DbId,
+        from: u32,
+        to: u32,
+        aim: u64,
+        now_ms: u64,
+    ) -> Result<Option<(u32, Vec<(Vec<u8>, TypeTag)>)>> {
+        // A key in memory overrides its row; `None` is a tombstone or a dead key.
+        let mut hot: HashMap<Vec<u8>, (u32, Option<TypeTag>)> = HashMap::new();
+        let has_cold = self.has_cold.load(Ordering::Relaxed);
+        let (mut lower, mut upper) = (Vec::new(), Vec::new());
+        schema::put_row_key(&mut lower, db, from, b"");
+        match to.checked_add(1) {
+            Some(end) => schema::put_row_key(&mut upper, db, end, b""),
+            None => upper.extend_from_slice(&schema::db_range(db).1),
+        }
+        let skips_hot = self.failpoints.breaks(Break::ScanPromise);
+        let mut cold = None;
+        let last = Store::shard_ids().last();
+        for id in Store::shard_ids() {
+            let shard = self.lock(id);
+            if let Some(part) = shard.db(db).filter(|_| !skips_hot) {
+                part.table.for_range(from, to, |bucket, entry| {
+                    let is_dead = entry.deadline().is_some_and(|at| at.is_past(now_ms));
+                    let tag = match entry.body() {
+                        BodyRef::Tombstone | BodyRef::Absent => None,
+                        _ if is_dead => None,
+                        _ => Some(TypeTag::String),
+                    };
+                    hot.insert(entry.key().to_vec(), (bucket, tag));
+                });
+            }
+            if has_cold && Some(id) == last {
+                cold = Some(self.cold.cursor(Family::Keys, &lower, &upper, None)?);
+            }
+        }
+        if hot.len() as u64 > aim * 16 && from < to {
+            return Ok(None);
+        }
+        let (mut end, mut rows) = (to, Vec::new());
+        if let Some(cursor) = &mut cold {
+            cursor.seek(&lower)?;
+            while let Some((row_key, row)) = cursor.row() {
+                let (_, bucket, key) = schema::split_row_key(row_key)
+                    .map_err(|error| schema::row_error(Family::Keys, row_key, error))?;
+                if bucket > end {
+                    break;
+                }
+                if rows.len() as u64 >= aim * 2 {
+                    // Enough: finish this bucket and stop there.
+                    end = end.min(bucket);
+                }
+                if !hot.contains_key(key) {
+                    let row =
+                        schema::read_row(row).map_err(|error| schema::row_error(Family::Keys, key, error))?;
+                    if !row.deadline.is_some_and(|at| at.is_past(now_ms)) {
+                        rows.push((key.to_vec(), TypeTag::String));
+                    }
+                }
+                cursor.advance()?;
+            }
+        }
+        rows.extend(
+            hot.into_iter().filter_map(|(key, (bucket, tag))| (bucket <= end).then_some((key, tag?))),
+        );
+        Ok(Some((end, rows)))
+    }
+
+    /// A random key of a database (not yet checked for its deadline); `random` are uniform bits.
+    pub fn random_key(&self, index: DbIndex, random: u64) -> Result<Option<Vec<u8>>> {
+        let db = self.db_id(index);
+        let (keys, _) = self.totals(db);
+        if keys == 0 {
+            return Ok(None);
+        }
+        // A random place in bucket order, then a random key of the step that starts there.
+        let step = self.scan(index, random as u32, COUNT_MIN, 0)?;
+        let step = if step.keys.is_empty() { self.scan(index, 0, COUNT_MIN, 0)? } else { step };
+        let at = (random >> 32) as usize % step.keys.len().max(1);
+        Ok(step.keys.into_iter().nth(at).map(|(key, _)| key))
+    }
+
+    /// Counts keys and keys with deadlines from the entries and rows themselves, with all
+    /// shards locked; for tests and DEBUG RECOUNT.
+    pub fn recount(&self, db: DbId) -> Result<(u64, u64)> {
+        let guards: Vec<_> = Store::shard_ids().map(|id| self.lock(id)).collect();
+        let (mut keys, mut expires) = (0, 0);
+        for part in guards.iter().filter_map(|shard| shard.db(db)) {
+            part.table.for_each(|entry| {
+                if entry.is_value() {
+                    keys += 1;
+                    expires += u64::from(entry.deadline().is_some());
+                }
+            });
+        }
+        let (from, to) = schema::db_range(db);
+        let mut cursor = self.cold.cursor(Family::Keys, &from, &to, None)?;
+        cursor.seek(&from)?;
+        while let Some((row_key, row)) = cursor.row() {
+            let (_, _, key) = schema::split_row_key(row_key)
+                .map_err(|error| schema::row_error(Family::Keys, row_key, error))?;
+            let hash = self.hasher.hash(key);
+            let part = guards.get(hash.shard.0 as usize).and_then(|shard| shard.db(db));
+            if part.is_none_or(|part| part.table.find(hash, key).is_none()) {
+                let row =
+                    schema::read_row(row).map_err(|error| schema::row_error(Family::Keys, key, error))?;
+                keys += 1;
+                expires += u64::from(row.deadline.is_some());
+            }
+            cursor.advance()?;
+        }
+        Ok((keys, expires))
+    }
+}

@@ -1,0 +1,839 @@
+//! One shard: the entries it guards, and the one place where effects change them.
+//!
+//! [`Shard::apply`] is used by live commits and by replay alike. It keeps, for each entry, the
+//! marks that the tiers live by:
+//!
+//! - DIRTY: newer than its row. Set by every change, cleared when the write-back of exactly
+//!   this state returned.
+//! - COLD: the cold tier may hold a row. Set before an image leaves for the cold tier, for what
+//!   was fetched from there, and for everything replayed.
+//! - a deletion leaves a tombstone if COLD, else nothing (but [`Shard::gone_lsn`] moves).
+//!
+//! `keys` and `expires` count both tiers and come from the commit's totals; `hot` counts the
+//! values in memory. Equal counts mean that a miss in memory is a miss.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
+use std::sync::Arc;
+
+use super::entry::{Body, BodyRef, Entry, Kind, flag};
+use super::hash::{KeyHash, KeyHasher};
+use super::table::PageTable;
+use crate::error::{Error, Result};
+use crate::ids::{DbId, ExpireAt, Incarnation, Lsn};
+use crate::tier::promote::TicketState;
+use crate::tier::schema::{Row, RowBody};
+use crate::value::string::{BigString, INLINE_MAX};
+use crate::value::{Unresolved, Value};
+use crate::wal::effect::{Change, Effect, Replaced, StringBody, put_effect};
+
+/// Access counter of an entry that a write just made.
+const FREQ_NEW: u8 = 1;
+/// Ceiling of the access counter.
+pub const FREQ_MAX: u8 = 15;
+
+/// The entries under one lock.
+pub struct Shard {
+    hasher: KeyHasher,
+    /// One table per live database that this shard has seen.
+    dbs: Vec<DbShard>,
+    /// Heap bytes of all entries, tombstones included.
+    pub bytes: usize,
+    /// Of these, bytes of dirty entries.
+    pub dirty_bytes: usize,
+    /// LSN of the last deletion that left no tombstone: whoever sees an absence may see this.
+    pub gone_lsn: Lsn,
+    /// Keys being read from the cold tier.
+    pub fetches: HashMap<(DbId, Box<[u8]>), FetchSlot>,
+    /// Where the evictor goes on: database position and bucket.
+    pub hand: (usize, u32),
+    /// Incarnations whose pages died, with the LSN of the death.
+    pub dead_pages: Vec<(DbId, Incarnation, Lsn)>,
+    /// Hint rows that are no longer right: database, deadline, key. Removed with the next
+    /// write-back of this shard, before its rows.
+    pub stale_hints: Vec<(DbId, ExpireAt, Box<[u8]>)>,
+    /// Deadlines the reaper watches: time, database, bucket; soonest first.
+    near: BinaryHeap<Reverse<(u64, DbId, u32)>>,
+    /// Reads that found the key in memory, and that did not.
+    pub hits: u64,
+    pub misses: u64,
+}
+
+/// One database's part of a shard.
+pub struct DbShard {
+    pub id: DbId,
+    pub table: PageTable,
+    /// Keys in both tiers.
+    pub keys: u64,
+    /// Of these, keys with a deadline.
+    pub expires: u64,
+    /// Values in memory.
+    pub hot: u64,
+}
+
+/// A read of the cold tier under way for one key.
+#[derive(Default)]
+pub struct FetchSlot {
+    /// A commit touched the key meanwhile: what the read found must not be installed.
+    pub is_stale: bool,
+    /// How many tickets wait for it.
+    pub waiters: Vec<Arc<TicketState>>,
+}
+
+/// What replay decided for a record, or that this is a live commit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// A commit being made; its bases were checked while it was planned.
+    Live,
+    /// Replay. Rows may exist for any key.
+    Replay,
+}
+
+/// What the caller of [`Shard::apply`] has to do besides.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Applied {
+    /// Replay only: this hint row is no longer right and must be removed.
+    pub stale_hint: Option<ExpireAt>,
+    /// The key's new deadline.
+    pub deadline: Option<ExpireAt>,
+    /// The deadline of the entry before.
+    pub deadline_before: Option<ExpireAt>,
+}
+
+impl Shard {
+    /// An empty shard.
+    #[must_use]
+    pub fn new(hasher: KeyHasher) -> Self {
+        Shard {
+            hasher,
+            dbs: Vec::new(),
+            bytes: 0,
+            dirty_bytes: 0,
+            gone_lsn: Lsn(0),
+            fetches: HashMap::new(),
+            hand: (0, 0),
+            dead_pages: Vec::new(),
+            stale_hints: Vec::new(),
+            near: BinaryHeap::new(),
+            hits: 0,
+            misses: 0,
+        }
+    }
+
+    /// The part of a database, if this shard has one.
+    #[inline]
+    #[must_use]
+    pub fn db(&self, id: DbId) -> Option<&DbShard> {
+        self.dbs.iter().find(|db| db.id == id)
+    }
+
+    /// The part of a database, if this shard has one.
+    #[inline]
+    pub fn db_mut(&mut self, id: DbId) -> Option<&mut DbShard> {
+        self.dbs.iter_mut().find(|db| db.id == id)
+    }
+
+    /// The part of a database, made if need be.
+    pub fn db_or_new(&mut self, id: DbId) -> &mut DbShard {
+        let at = match self.dbs.iter().position(|db| db.id == id) {
+            Some(at) => at,
+            None => {
+                let table = PageTable::new(self.hasher);
+                self.dbs.push(DbShard { id, table, keys: 0, expires: 0, hot: 0 });
+                self.dbs.len() - 1
+            }
+        };
+        &mut self.dbs[at]
+    }
+
+    /// All databases of this shard.
+    #[must_use]
+    pub fn dbs(&self) -> &[DbShard] {
+        &self.dbs
+    }
+
+    /// All databases of this shard.
+    pub fn dbs_mut(&mut self) -> &mut [DbShard] {
+        &mut self.dbs
+    }
+
+    /// Takes a database out; its entries no longer count.
+    pub fn remove_db(&mut self, id: DbId) -> Option<DbShard> {
+        let at = self.dbs.iter().position(|db| db.id == id)?;
+        let db = self.dbs.swap_remove(at);
+        db.table.for_each(|entry| {
+            let bytes = entry.heap_bytes();
+            self.bytes -= bytes;
+            if entry.has(flag::DIRTY) {
+                self.dirty_bytes -= bytes;
+            }
+        });
+        self.hand = (0, 0);
+        Some(db)
+    }
+
+    /// Has the reaper look at a key at its new deadline, unless it comes by earlier anyway: a key
+    /// whose deadline is pushed ahead again and again is watched once and re-armed when the
+    /// reaper finds it alive.
+    pub fn arm(&mut self, hash: KeyHash, db: DbId, key: &[u8], at: ExpireAt, before: Option<ExpireAt>) {
+        let part = self.db_mut(db);
+        if let Some(entry) = part.and_then(|part| part.table.find_mut(hash, key)) {
+            if entry.has(flag::ARMED) && before.is_some_and(|before| before <= at) {
+                return;
+            }
+            entry.set(flag::ARMED);
+        }
+        self.watch(at, db, hash.bucket);
+    }
+
+    /// Has the reaper look at a bucket at a time.
+    pub fn watch(&mut self, at: ExpireAt, db: DbId, bucket: u32) {
+        self.near.push(Reverse((at.0, db, bucket)));
+    }
+
+    /// The next bucket to look at, if its time has come.
+    pub fn pop_due(&mut self, now_ms: u64) -> Option<(ExpireAt, DbId, u32)> {
+        let Reverse((at, ..)) = *self.near.peek()?;
+        if at > now_ms {
+            return None;
+        }
+        let Reverse((at, db, bucket)) = self.near.pop()?;
+        Some((ExpireAt(at), db, bucket))
+    }
+
+    /// Number of deadlines being watched.
+    #[must_use]
+    pub fn watched(&self) -> usize {
+        self.near.len()
+    }
+
+    /// Applies one effect of the commit `lsn` to its key. `hash` is the key's.
+    ///
+    /// # Errors
+    /// Only in replay: a delta whose base is not there (corruption).
+    pub fn apply(&mut self, hash: KeyHash, effect: &Effect<'_>, lsn: Lsn, origin: Origin) -> Result<Applied> {
+        if !self.fetches.is_empty() {
+            if let Some(slot) = self.fetches.get_mut(&(effect.db, Box::from(effect.key))) {
+                slot.is_stale = true;
+            }
+        }
+        match effect.change {
+            Change::Put { body, deadline, old, is_raw } => {
+                self.note_dead(effect.db, &old, lsn);
+                let before = self.put(hash, effect, body, deadline, is_raw, lsn, origin);
+                let stale = old.hint.filter(|_| origin == Origin::Replay);
+                Ok(Applied { stale_hint: stale, deadline, deadline_before: before })
+            }
+            Change::Delete { old } => {
+                self.note_dead(effect.db, &old, lsn);
+                self.delete(hash, effect, lsn, origin);
+                let stale = old.hint.filter(|_| origin == Origin::Replay);
+                Ok(Applied { stale_hint: stale, ..Applied::default() })
+            }
+            Change::SetDeadline { old_hint, deadline, .. } => {
+                let part = self.db(effect.db);
+                let entry = part.and_then(|part| part.table.find(hash, effect.key));
+                let deadline_before = entry.and_then(Entry::deadline);
+                self.delta(hash, effect, lsn, origin)?;
+                let stale = old_hint.filter(|_| origin == Origin::Replay);
+                Ok(Applied { stale_hint: stale, deadline, deadline_before })
+            }
+            Change::Append { .. } | Change::SetRange { .. } => {
+                self.delta(hash, effect, lsn, origin)?;
+                Ok(Applied::default())
+            }
+            Change::MapDb { .. } => Ok(Applied::default()),
+        }
+    }
+
+    fn note_dead(&mut self, db: DbId, old: &Replaced, lsn: Lsn) {
+        if let Some(pages) = old.pages {
+            self.dead_pages.push((db, pages, lsn));
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the fields of one effect")]
+    fn put(
+        &mut self,
+        hash: KeyHash,
+        effect: &Effect<'_>,
+        body: StringBody<'_>,
+        deadline: Option<ExpireAt>,
+        is_raw: bool,
+        lsn: Lsn,
+        origin: Origin,
+    ) -> Option<ExpireAt> {
+        let mut before = None;
+        let db = self.dbs.iter_mut().find(|db| db.id == effect.db);
+        let db = match db {
+            Some(db) => db,
+            None => {
+                self.db_or_new(effect.db);
+                self.dbs.last_mut().expect("just pushed")
+            }
+        };
+        let new_body = match body {
+            StringBody::Int(value) => Body::Int(value),
+            StringBody::Bytes(bytes) if bytes.len() <= INLINE_MAX => Body::Bytes(bytes),
+            StringBody::Bytes(bytes) => Body::Boxed(Box::new(Value::String(BigString::from_bytes(bytes)))),
+        };
+        let (mut bytes, mut dirty_bytes) = (self.bytes, self.dirty_bytes);
+        let mut new_body = Some(new_body);
+        let in_place = db.table.update(hash, effect.key, |entry| {
+            before = entry.deadline();
+            let hint = hint_after(entry, deadline);
+            if hint.is_some() != entry.has(flag::HINT) || deadline.is_some() != entry.has(flag::DEADLINE) {
+                return false;
+            }
+            let body = new_body.as_ref().expect("not taken yet");
+            let was = entry.heap_bytes();
+            if !entry.overwrite(body) {
+                return false;
+            }
+            let _ = entry.overwrite_deadline(deadline);
+            if !entry.has(flag::DIRTY) {
+                dirty_bytes += was;
+            }
+            // Same size class, so the sums stay what they are.
+            entry.set(flag::DIRTY);
+            entry.clear(flag::RAW);
+            if is_raw {
+                entry.set(flag::RAW);
+            }
+            entry.set_lsn(lsn);
+            true
+        });
+        if in_place != Some(true) {
+            let old = db.table.find(hash, effect.key);
+            let hint = old.and_then(|old| hint_after(old, deadline));
+            let body = new_body.take().expect("not taken yet");
+            let mut entry = Entry::new(effect.key, deadline, hint, body);
+            entry.set_freq(FREQ_NEW);
+            if let Some(old) = old {
+                entry.inherit(old, flag::COLD | flag::IN_FLIGHT | flag::ARMED);
+                entry.set_freq(old.freq().max(FREQ_NEW));
+            }
+            if origin == Origin::Replay {
+                entry.set(flag::COLD);
+            }
+            entry.set(flag::DIRTY);
+            if is_raw {
+                entry.set(flag::RAW);
+            }
+            entry.set_lsn(lsn);
+            let size = entry.heap_bytes();
+            bytes += size;
+            dirty_bytes += size;
+            let old = db.table.insert(hash, entry);
+            if !old.as_ref().is_some_and(Entry::is_value) {
+                db.hot += 1;
+            }
+            if let Some(old) = old {
+                let size = old.heap_bytes();
+                bytes -= size;
+                if old.has(flag::DIRTY) {
+                    dirty_bytes -= size;
+                }
+            }
+        }
+        (self.bytes, self.dirty_bytes) = (bytes, dirty_bytes);
+        before
+    }
+
+    fn delete(&mut self, hash: KeyHash, effect: &Effect<'_>, lsn: Lsn, origin: Origin) {
+        let db = self.db_or_new(effect.db);
+        let old = db.table.find(hash, effect.key);
+        let may_be_cold =
+            origin == Origin::Replay || old.is_some_and(|e| e.flags() & (flag::COLD | flag::IN_FLIGHT) != 0);
+        let pins = old.map_or(0, Entry::pins);
+        let replacement = if may_be_cold {
+            let hint = old.and_then(|old| hint_after(old, None));
+            let mut tombstone = Entry::new(effect.key, None, hint, Body::Tombstone);
+            if let Some(old) = old {
+                tombstone.inherit(old, flag::COLD | flag::IN_FLIGHT);
+            }
+            tombstone.set(flag::DIRTY | flag::COLD);
+            tombstone.set_lsn(lsn);
+            Some(tombstone)
+        } else if pins > 0 {
+            let mut absent = Entry::new(effect.key, None, None, Body::Absent);
+            absent.inherit(old.expect("it has pins"), 0);
+            absent.set_lsn(lsn);
+            Some(absent)
+        } else {
+            None
+        };
+        let new_bytes = replacement.as_ref().map_or(0, Entry::heap_bytes);
+        let new_dirty = replacement.as_ref().is_some_and(|e| e.has(flag::DIRTY));
+        let old = match replacement {
+            Some(entry) => db.table.insert(hash, entry),
+            None => db.table.remove(hash, effect.key),
+        };
+        if old.as_ref().is_some_and(Entry::is_value) {
+            db.hot -= 1;
+        }
+        self.bytes += new_bytes;
+        self.dirty_bytes += if new_dirty { new_bytes } else { 0 };
+        if let Some(old) = old {
+            self.forget_bytes(&old);
+        }
+        if !may_be_cold {
+            self.gone_lsn = self.gone_lsn.max(lsn);
+        }
+    }
+
+    /// Takes a removed entry out of the sums.
+    fn forget_bytes(&mut self, old: &Entry) {
+        let size = old.heap_bytes();
+        self.bytes -= size;
+        if old.has(flag::DIRTY) {
+            self.dirty_bytes -= size;
+        }
+    }
+
+    /// Applies a delta, or queues it on an entry that waits for its base row.
+    fn delta(&mut self, hash: KeyHash, effect: &Effect<'_>, lsn: Lsn, origin: Origin) -> Result<()> {
+        let base = effect.change.base().expect("only deltas come here");
+        let db = self.db_or_new(effect.db);
+        let Some(entry) = db.table.find(hash, effect.key) else {
+            if origin == Origin::Live {
+                return Err(missing_base(effect, base, None));
+            }
+            let mut encoded = Vec::new();
+            put_effect(&mut encoded, effect);
+            let waiting = Unresolved { deltas: vec![(lsn, base, encoded.into_boxed_slice())] };
+            let body = Body::Boxed(Box::new(Value::Unresolved(waiting)));
+            let mut entry = Entry::new(effect.key, None, None, body);
+            entry.set(flag::DIRTY | flag::COLD);
+            entry.set_lsn(lsn);
+            entry.set_freq(FREQ_NEW);
+            db.hot += 1;
+            let size = entry.heap_bytes();
+            db.table.insert(hash, entry);
+            self.bytes += size;
+            self.dirty_bytes += size;
+            return Ok(());
+        };
+        // Two effects of one commit on one record share a base: the second meets the first's LSN.
+        let in_order = entry.lsn() == base || entry.lsn() == lsn;
+        if !entry.is_value() || !in_order {
+            return Err(missing_base(effect, base, Some(entry.lsn())));
+        }
+        if let BodyRef::Boxed(Value::Unresolved(_)) = entry.body() {
+            let mut encoded = Vec::new();
+            put_effect(&mut encoded, effect);
+            return self.change_entry(hash, effect, lsn, |entry| {
+                if let Some(Value::Unresolved(waiting)) = entry.boxed_mut() {
+                    waiting.deltas.push((lsn, base, encoded.into_boxed_slice()));
+                }
+            });
+        }
+        match effect.change {
+            Change::SetDeadline { deadline, .. } => self.set_deadline(hash, effect, deadline, lsn),
+            Change::Append { bytes, .. } => self.edit(hash, effect, lsn, usize::MAX, bytes),
+            Change::SetRange { offset, bytes, .. } => {
+                let offset = usize::try_from(offset).expect("offsets are below 512 MiB");
+                self.edit(hash, effect, lsn, offset, bytes)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Runs a change that leaves the entry in place, with marks and sums kept.
+    fn change_entry(
+        &mut self,
+        hash: KeyHash,
+        effect: &Effect<'_>,
+        lsn: Lsn,
+        change: impl FnOnce(&mut Entry),
+    ) -> Result<()> {
+        let (mut bytes, mut dirty_bytes) = (self.bytes, self.dirty_bytes);
+        let db = self.db_or_new(effect.db);
+        db.table.update(hash, effect.key, |entry| {
+            let before = entry.heap_bytes();
+            let was_dirty = entry.has(flag::DIRTY);
+            change(entry);
+            entry.set(flag::DIRTY);
+            entry.set_lsn(lsn);
+            let after = entry.heap_bytes();
+            bytes = bytes + after - before;
+            dirty_bytes = dirty_bytes + after - if was_dirty { before } else { 0 };
+        });
+        (self.bytes, self.dirty_bytes) = (bytes, dirty_bytes);
+        Ok(())
+    }
+
+    /// Replaces an entry by one built from it, with marks and sums kept.
+    fn rebuild_entry(
+        &mut self,
+        hash: KeyHash,
+        effect: &Effect<'_>,
+        lsn: Lsn,
+        build: impl FnOnce(&mut Entry) -> Entry,
+    ) -> Result<()> {
+        let db = self.db_or_new(effect.db);
+        let old = db.table.find(hash, effect.key).expect("the caller found it");
+        let old_bytes = old.heap_bytes();
+        let was_dirty = old.has(flag::DIRTY);
+        let old = db.table.find_mut(hash, effect.key).expect("the caller found it");
+        let mut entry = build(old);
+        entry.inherit(old, flag::COLD | flag::IN_FLIGHT | flag::RAW | flag::ARMED);
+        entry.set(flag::DIRTY);
+        entry.set_lsn(lsn);
+        let size = entry.heap_bytes();
+        db.table.insert(hash, entry);
+        self.bytes = self.bytes + size - old_bytes;
+        self.dirty_bytes = self.dirty_bytes + size - if was_dirty { old_bytes } else { 0 };
+        Ok(())
+    }
+
+    fn set_deadline(
+        &mut self,
+        hash: KeyHash,
+        effect: &Effect<'_>,
+        deadline: Option<ExpireAt>,
+        lsn: Lsn,
+    ) -> Result<()> {
+        let db = self.db_or_new(effect.db);
+        let entry = db.table.find(hash, effect.key).expect("the caller found it");
+        let hint = hint_after(entry, deadline);
+        if hint.is_some() == entry.has(flag::HINT) && deadline.is_some() == entry.has(flag::DEADLINE) {
+            return self.change_entry(hash, effect, lsn, |entry| {
+                let _ = entry.overwrite_deadline(deadline);
+            });
+        }
+        self.rebuild_entry(hash, effect, lsn, |old| rebuilt(old, deadline, hint))
+    }
+
+    /// Overwrites bytes from `offset` (`usize::MAX`: the end); the string grows as needed.
+    fn edit(
+        &mut self,
+        hash: KeyHash,
+        effect: &Effect<'_>,
+        lsn: Lsn,
+        offset: usize,
+        bytes: &[u8],
+    ) -> Result<()> {
+        let db = self.db_or_new(effect.db);
+        let entry = db.table.find(hash, effect.key).expect("the caller found it");
+        if entry.kind() == Kind::Boxed {
+            return self.change_entry(hash, effect, lsn, |entry| {
+                entry.set(flag::RAW);
+                if let Some(Value::String(string)) = entry.boxed_mut() {
+                    if offset == usize::MAX {
+                        string.append(bytes);
+                    } else {
+                        string.set_range(offset, bytes);
+                    }
+                }
+            });
+        }
+        self.rebuild_entry(hash, effect, lsn, |old| {
+            let mut digits = itoa::Buffer::new();
+            let current = match old.body() {
+                BodyRef::Int(value) => digits.format(value).as_bytes(),
+                BodyRef::Bytes(bytes) => bytes,
+                _ => &[],
+            };
+            let at = if offset == usize::MAX { current.len() } else { offset };
+            let len = current.len().max(at + bytes.len());
+            let mut edited = Vec::with_capacity(len);
+            edited.extend_from_slice(current);
+            edited.resize(len, 0);
+            edited[at..at + bytes.len()].copy_from_slice(bytes);
+            let body = if len <= INLINE_MAX {
+                Body::Bytes(&edited)
+            } else {
+                Body::Boxed(Box::new(Value::String(BigString::from_bytes(&edited))))
+            };
+            let entry = Entry::new(old.key(), old.deadline(), old.hint(), body);
+            old.set(flag::RAW);
+            entry
+        })
+    }
+
+    /// Whether nothing can be said about a key without the cold tier.
+    #[must_use]
+    pub fn needs_fetch(&self, db: DbId, hash: KeyHash, key: &[u8]) -> bool {
+        let Some(part) = self.db(db) else { return false };
+        match part.table.find(hash, key) {
+            Some(entry) => matches!(entry.body(), BodyRef::Boxed(Value::Unresolved(_))),
+            None => part.keys != part.hot,
+        }
+    }
+
+    /// Adds a waiter to the fetch of a key; `true` if the fetch is new and the caller runs it.
+    pub fn begin_fetch(&mut self, db: DbId, key: &[u8], waiter: &Arc<TicketState>) -> bool {
+        let slot = self.fetches.entry((db, Box::from(key))).or_default();
+        slot.waiters.push(Arc::clone(waiter));
+        slot.waiters.len() == 1
+    }
+
+    /// Takes the slot of a fetch that has its answer.
+    pub fn end_fetch(&mut self, db: DbId, key: &[u8]) -> Option<FetchSlot> {
+        self.fetches.remove(&(db, Box::from(key)))
+    }
+
+    /// Takes a pin away, and forgets an absence that nobody pins any more.
+    pub fn unpin(&mut self, db: DbId, hash: KeyHash, key: &[u8]) {
+        let Some(part) = self.db_mut(db) else { return };
+        let Some(entry) = part.table.find_mut(hash, key) else { return };
+        if entry.pins() == 0 {
+            return;
+        }
+        entry.unpin();
+        if entry.pins() == 0 && entry.kind() == Kind::Absent {
+            let removed = part.table.remove(hash, key);
+            if let Some(old) = removed {
+                self.forget_bytes(&old);
+            }
+        }
+    }
+
+    /// Entries lost bytes while they stayed dirty.
+    pub fn note_shrunk(&mut self, bytes: usize) {
+        self.bytes -= bytes;
+        self.dirty_bytes -= bytes;
+    }
+
+    /// Removes a tombstone whose deletion reached the cold tier; a pinned one becomes a known
+    /// absence.
+    pub fn drop_tombstone(&mut self, db: DbId, hash: KeyHash, key: &[u8]) {
+        let Some(part) = self.db_mut(db) else { return };
+        let Some(old) = part.table.remove(hash, key) else { return };
+        let lsn = old.lsn();
+        let absent = (old.pins() > 0).then(|| {
+            let mut absent = Entry::new(key, None, None, Body::Absent);
+            absent.inherit(&old, 0);
+            absent
+        });
+        let added = absent.as_ref().map_or(0, Entry::heap_bytes);
+        if let Some(absent) = absent {
+            part.table.insert(hash, absent);
+        }
+        self.bytes += added;
+        self.forget_bytes(&old);
+        self.gone_lsn = self.gone_lsn.max(lsn);
+    }
+
+    /// Installs what the cold tier holds for a key (`None`: nothing), unless memory knows better.
+    /// Returns whether the entry is there now and got the pin.
+    ///
+    /// # Errors
+    /// Replayed deltas do not fit the row: corruption.
+    pub fn install(
+        &mut self,
+        hash: KeyHash,
+        db: DbId,
+        key: &[u8],
+        row: Option<Fetched<'_>>,
+        pin: bool,
+    ) -> Result<bool> {
+        if self.db(db).is_none() {
+            return Ok(false);
+        }
+        let existing = self.db(db).and_then(|d| d.table.find(hash, key));
+        if let Some(entry) = existing {
+            if matches!(entry.body(), BodyRef::Boxed(Value::Unresolved(_))) {
+                self.resolve(hash, db, key, row)?;
+            }
+            let db = self.db_mut(db).expect("checked above");
+            let entry = db.table.find_mut(hash, key).expect("found above");
+            return Ok(pin && entry.pin());
+        }
+        let mut entry = match row {
+            Some(row) => {
+                let mut entry = row.into_entry(key);
+                entry.set(flag::COLD);
+                entry
+            }
+            // Knowledge of an absence is worth an entry only while somebody pins it.
+            None if !pin => return Ok(false),
+            None => Entry::new(key, None, None, Body::Absent),
+        };
+        let pinned = pin && entry.pin();
+        self.bytes += entry.heap_bytes();
+        let db = self.db_mut(db).expect("checked above");
+        db.hot += u64::from(entry.is_value());
+        db.table.insert(hash, entry);
+        Ok(pinned)
+    }
+
+    /// Applies the deltas that wait on an entry to its row.
+    fn resolve(&mut self, hash: KeyHash, db: DbId, key: &[u8], row: Option<Fetched<'_>>) -> Result<()> {
+        let part = self.db_mut(db).expect("the caller found it");
+        let entry = part.table.find_mut(hash, key).expect("the caller found it");
+        let pins = entry.pins();
+        let size = entry.heap_bytes();
+        let Some(Value::Unresolved(waiting)) = entry.boxed_mut() else { return Ok(()) };
+        let deltas = std::mem::take(&mut waiting.deltas);
+        let row_lsn = row.as_ref().map_or(Lsn(0), |row| row.row.lsn);
+        let first = deltas.iter().position(|(lsn, ..)| *lsn > row_lsn);
+        let base_is_there = first.is_none_or(|first| deltas[first].1 == row_lsn && row.is_some());
+        let (Some(row), true) = (row, base_is_there) else {
+            if let Some(Value::Unresolved(waiting)) = entry.boxed_mut() {
+                waiting.deltas = deltas;
+            }
+            return Err(Error::corruption(
+                format!("family keys row {}", key.escape_ascii()),
+                0,
+                "the state that logged changes apply to is missing",
+            ));
+        };
+        let mut base = row.into_entry(key);
+        base.set(flag::COLD);
+        for _ in 0..pins {
+            let _ = base.pin();
+        }
+        self.bytes -= size;
+        self.dirty_bytes -= size;
+        self.bytes += base.heap_bytes();
+        let part = self.db_mut(db).expect("the caller found it");
+        part.table.insert(hash, base);
+        let mut last = Lsn(0);
+        for (lsn, _, encoded) in &deltas[first.unwrap_or(deltas.len())..] {
+            let mut reader = crate::codec::Reader::new(encoded);
+            let effect = crate::wal::effect::read_effect(&mut reader).expect("encoded by `delta`");
+            // The second effect of one commit meets the first's LSN, as in the live path.
+            debug_assert!(*lsn >= last);
+            last = *lsn;
+            self.delta(hash, &effect, *lsn, Origin::Live)?;
+        }
+        Ok(())
+    }
+
+    /// Evicts the entries of a database that `take` picks; it must pick clean, unpinned values.
+    pub fn evict_where(&mut self, db: DbId, mut take: impl FnMut(&Entry) -> bool) -> u64 {
+        let Some(part) = self.db_mut(db) else { return 0 };
+        let (mut bytes, mut count, mut bucket) = (0, 0, Some(0));
+        while let Some(from) = bucket {
+            let page = part.table.page_at(from);
+            bucket = part.table.next_start(page);
+            part.table.extract(
+                page,
+                |entry| take(entry),
+                |entry| {
+                    bytes += entry.heap_bytes();
+                    count += 1;
+                },
+            );
+        }
+        part.hot -= count;
+        self.bytes -= bytes;
+        count
+    }
+
+    /// Frees clean entries that were not used lately, page by page from where the last call
+    /// stopped: at most `pages` pages, until `want` bytes are free. Returns the freed bytes.
+    pub fn evict_clean(&mut self, want: usize, pages: usize) -> (usize, u64) {
+        let (mut freed, mut evicted) = (0, 0);
+        for _ in 0..pages {
+            if freed >= want || self.dbs.is_empty() {
+                break;
+            }
+            let (at, bucket) = self.hand;
+            let at = if at >= self.dbs.len() { 0 } else { at };
+            let db = &mut self.dbs[at];
+            let page = db.table.page_at(bucket);
+            self.hand = match db.table.next_start(page) {
+                Some(start) => (at, start),
+                None => (at + 1, 0),
+            };
+            let mut values = 0;
+            db.table.extract(
+                page,
+                |entry| {
+                    if entry.pins() > 0 || entry.flags() & (flag::DIRTY | flag::IN_FLIGHT) != 0 {
+                        return false;
+                    }
+                    if entry.kind() == Kind::Absent {
+                        return true;
+                    }
+                    let freq = entry.freq();
+                    if freq > 0 {
+                        entry.set_freq(freq - 1);
+                    }
+                    freq == 0
+                },
+                |entry| {
+                    freed += entry.heap_bytes();
+                    values += u64::from(entry.is_value());
+                },
+            );
+            db.hot -= values;
+            evicted += values;
+        }
+        self.bytes -= freed;
+        (freed, evicted)
+    }
+}
+
+/// The deadline whose hint row must go when an entry's deadline becomes `deadline`: the one
+/// noted before, else the current one if the cold tier may know it and it changes.
+fn hint_after(entry: &Entry, deadline: Option<ExpireAt>) -> Option<ExpireAt> {
+    match entry.hint() {
+        Some(hint) => Some(hint),
+        None if entry.has(flag::COLD) => entry.deadline().filter(|_| entry.deadline() != deadline),
+        None => None,
+    }
+}
+
+/// What an absolute effect replaces: the derived rows that die with the entry's state.
+#[must_use]
+pub fn replaced(entry: &Entry, deadline: Option<ExpireAt>) -> Replaced {
+    let pages = match entry.body() {
+        BodyRef::Boxed(Value::String(string)) => string.paged().map(|paged| paged.incarnation),
+        _ => None,
+    };
+    Replaced { hint: hint_after(entry, deadline), pages }
+}
+
+/// An entry with the same key and body and other optional fields. Takes a boxed body over.
+fn rebuilt(old: &mut Entry, deadline: Option<ExpireAt>, hint: Option<ExpireAt>) -> Entry {
+    if let Some(value) = old.take_boxed() {
+        return Entry::new(old.key(), deadline, hint, Body::Boxed(value));
+    }
+    let body = match old.body() {
+        BodyRef::Int(value) => Body::Int(value),
+        BodyRef::Bytes(bytes) => Body::Bytes(bytes),
+        _ => Body::Tombstone,
+    };
+    Entry::new(old.key(), deadline, hint, body)
+}
+
+fn missing_base(effect: &Effect<'_>, base: Lsn, found: Option<Lsn>) -> Error {
+    let found = found.map_or("nothing".to_string(), |lsn| format!("LSN {lsn}"));
+    Error::corruption(
+        format!("log, key {}", effect.key.escape_ascii()),
+        0,
+        format!("a change applies to LSN {base}, but there is {found}"),
+    )
+}
+
+/// A row read from the cold tier, with the pages of a paged string.
+#[derive(Debug, Clone, Copy)]
+pub struct Fetched<'a> {
+    pub row: Row<'a>,
+    /// All bytes of a paged string.
+    pub pages: Option<&'a [u8]>,
+}
+
+impl Fetched<'_> {
+    fn into_entry(self, key: &[u8]) -> Entry {
+        let body = match self.row.body {
+            RowBody::Int(value) => Body::Int(value),
+            RowBody::Bytes(bytes) if bytes.len() <= INLINE_MAX => Body::Bytes(bytes),
+            RowBody::Bytes(bytes) => Body::Boxed(Box::new(Value::String(BigString::from_bytes(bytes)))),
+            RowBody::Paged { incarnation, .. } => {
+                let bytes = self.pages.unwrap_or_default().to_vec();
+                Body::Boxed(Box::new(Value::String(BigString::from_pages(bytes, incarnation))))
+            }
+        };
+        let mut entry = Entry::new(key, self.row.deadline, None, body);
+        entry.set_lsn(self.row.lsn);
+        if self.row.is_raw {
+            entry.set(flag::RAW);
+        }
+        entry
+    }
+}

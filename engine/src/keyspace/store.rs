@@ -1,0 +1,264 @@
+//! The keyspace as a whole: all shards, the database map, and the two tiers side by side.
+//!
+//! Everything that live commands, write-back and recovery share, and nothing that needs the log.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+
+use parking_lot::{Mutex, MutexGuard};
+
+use super::hash::{KeyHash, KeyHasher, SHARDS};
+use super::shard::{Applied, DbShard, Origin, Shard};
+use crate::error::Result;
+use crate::ids::{DbId, DbIndex, ExpireAt, Incarnation, Lsn, ShardId};
+use crate::tier::ColdStore;
+use crate::wal::effect::{Change, Effect};
+
+/// Number of databases a client can select.
+pub const DATABASES: usize = 16;
+
+/// A deadline this near is watched in memory from the commit on; later ones come back from the
+/// `expires` family, where a checkpoint round has put them long before.
+pub const NEAR_MS: u64 = 180_000;
+
+/// Shards, database map and cold tier.
+pub struct Store {
+    pub hasher: KeyHasher,
+    pub cold: Arc<dyn ColdStore>,
+    shards: Box<[Mutex<Shard>]>,
+    /// What each client-visible database number means. Changed with all shards locked.
+    map: [AtomicU32; DATABASES],
+    next_db: AtomicU32,
+    /// Databases that died, with the LSN of their death, until their rows are dropped.
+    pub dead_dbs: Mutex<Vec<(DbId, Lsn)>>,
+    /// Tables of dead databases, to be freed outside of any lock.
+    graveyard: Mutex<Vec<DbShard>>,
+    /// Bytes the hot tier may use; re-divided every second.
+    pub hot_limit: AtomicUsize,
+    /// Set when something was spilled or recovered: not every key need be in memory.
+    pub has_cold: AtomicBool,
+    /// Set when replay left entries that wait for their base rows.
+    pub has_unresolved: AtomicBool,
+    /// Set when a shard stayed over its share: the keeper should look.
+    wants_relief: AtomicBool,
+    /// Clock of the evictor; entries remember it when they are used.
+    pub tick: AtomicU32,
+    incarnations: AtomicU64,
+    /// Deadlines before this were loaded from the `expires` family.
+    pub expires_loaded: AtomicU64,
+    pub stats: StoreStats,
+    /// Which failpoints are on; all off unless the feature `failpoints` is compiled in.
+    pub failpoints: crate::failpoint::Failpoints,
+}
+
+/// Counters since the store was opened.
+#[derive(Default)]
+pub struct StoreStats {
+    pub promoted: AtomicU64,
+    pub evicted: AtomicU64,
+    pub written_back: AtomicU64,
+    pub expired: AtomicU64,
+    pub dropped: AtomicU64,
+    pub fetches: AtomicU64,
+    pub cached_answers: AtomicU64,
+    pub rounds: AtomicU64,
+    pub restarts: AtomicU64,
+}
+
+impl Store {
+    /// A store over a cold tier. `epoch` numbers this opening (never repeated).
+    pub fn new(seed: u64, epoch: u64, cold: Arc<dyn ColdStore>, hot_limit: usize) -> Store {
+        let hasher = KeyHasher::new(seed);
+        Store {
+            hasher,
+            cold,
+            shards: (0..SHARDS).map(|_| Mutex::new(Shard::new(hasher))).collect(),
+            map: std::array::from_fn(|i| AtomicU32::new(i as u32)),
+            next_db: AtomicU32::new(DATABASES as u32),
+            dead_dbs: Mutex::new(Vec::new()),
+            graveyard: Mutex::new(Vec::new()),
+            hot_limit: AtomicUsize::new(hot_limit),
+            has_cold: AtomicBool::new(false),
+            has_unresolved: AtomicBool::new(false),
+            wants_relief: AtomicBool::new(false),
+            tick: AtomicU32::new(0),
+            incarnations: AtomicU64::new(epoch << 40),
+            expires_loaded: AtomicU64::new(0),
+            stats: StoreStats::default(),
+            failpoints: crate::failpoint::Failpoints::default(),
+        }
+    }
+
+    /// The shard's lock.
+    #[inline]
+    pub fn shard(&self, id: ShardId) -> &Mutex<Shard> {
+        &self.shards[id.0 as usize]
+    }
+
+    /// Locks one shard.
+    #[inline]
+    pub fn lock(&self, id: ShardId) -> MutexGuard<'_, Shard> {
+        self.shards[id.0 as usize].lock()
+    }
+
+    /// All shards in lock order.
+    pub fn shard_ids() -> impl Iterator<Item = ShardId> {
+        (0..SHARDS as u8).map(ShardId)
+    }
+
+    /// What a database number means now. Stable while any shard is locked.
+    #[inline]
+    pub fn db_id(&self, index: DbIndex) -> DbId {
+        // ORDERING: changed only with all shards locked; the shard's lock orders it.
+        DbId(self.map[index.0 as usize].load(Ordering::Relaxed))
+    }
+
+    /// The number under which clients know a database; `None` if it is dead.
+    pub fn db_index(&self, id: DbId) -> Option<DbIndex> {
+        (0..DATABASES as u8).map(DbIndex).find(|index| self.db_id(*index) == id)
+    }
+
+    /// The whole database map and the next id to allot.
+    pub fn map_image(&self) -> ([DbId; DATABASES], DbId) {
+        let map = std::array::from_fn(|i| DbId(self.map[i].load(Ordering::Relaxed)));
+        (map, DbId(self.next_db.load(Ordering::Relaxed)))
+    }
+
+    /// Sets the whole database map (recovery).
+    pub fn set_map(&self, map: [DbId; DATABASES], next: DbId) {
+        for (slot, id) in self.map.iter().zip(map) {
+            slot.store(id.0, Ordering::Relaxed);
+        }
+        self.next_db.store(next.0, Ordering::Relaxed);
+    }
+
+    /// Allots a database id that was never used.
+    pub fn allot_db(&self) -> DbId {
+        DbId(self.next_db.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Allots an incarnation that was never used.
+    pub fn allot_incarnation(&self) -> Incarnation {
+        Incarnation(self.incarnations.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+
+    /// Applies the database map changes of one commit. All shards are given, locked.
+    pub fn remap(&self, changes: &[(DbIndex, DbId)], lsn: Lsn, shards: &mut [&mut Shard]) {
+        let (mut map, mut next) = self.map_image();
+        let before = map;
+        for (index, id) in changes {
+            if let Some(slot) = map.get_mut(index.0 as usize) {
+                *slot = *id;
+            }
+            next = next.max(DbId(id.0 + 1));
+        }
+        self.set_map(map, next);
+        for id in before.into_iter().filter(|id| !map.contains(id)) {
+            for shard in shards.iter_mut() {
+                if let Some(part) = shard.remove_db(id) {
+                    self.graveyard.lock().push(part);
+                }
+                shard.gone_lsn = shard.gone_lsn.max(lsn);
+            }
+            self.dead_dbs.lock().push((id, lsn));
+        }
+    }
+
+    /// Frees the tables of dead databases.
+    pub fn clear_graveyard(&self) {
+        let dead = std::mem::take(&mut *self.graveyard.lock());
+        drop(dead);
+    }
+
+    /// Whether a client's view includes this database.
+    pub fn is_live(&self, id: DbId) -> bool {
+        self.db_index(id).is_some()
+    }
+
+    /// Applies one keyed effect to a locked shard, and arms the reaper.
+    #[inline]
+    pub fn apply(
+        &self,
+        shard: &mut Shard,
+        hash: KeyHash,
+        effect: &Effect<'_>,
+        lsn: Lsn,
+        origin: Origin,
+        now_ms: u64,
+    ) -> Result<Applied> {
+        debug_assert!(!matches!(effect.change, Change::MapDb { .. }));
+        let applied = shard.apply(hash, effect, lsn, origin)?;
+        if let Some(at) = applied.deadline {
+            if self.is_near(at, now_ms) {
+                shard.arm(hash, effect.db, effect.key, at, applied.deadline_before);
+            }
+        }
+        if let Some(stale) = applied.stale_hint {
+            shard.stale_hints.push((effect.db, stale, Box::from(effect.key)));
+        }
+        Ok(applied)
+    }
+
+    /// Whether a deadline must be watched in memory: the reaper will not read, or has already
+    /// read past, its place in the `expires` family.
+    #[inline]
+    pub fn is_near(&self, at: ExpireAt, now_ms: u64) -> bool {
+        at.0 <= now_ms + NEAR_MS || at.0 <= self.expires_loaded.load(Ordering::Relaxed)
+    }
+
+    /// Frees a little memory of a shard that is over its share: clean entries that were not used
+    /// lately, one page a call, so that it costs microseconds.
+    pub fn relieve(&self, shard: &mut Shard) {
+        let share = self.hot_limit.load(Ordering::Relaxed) / SHARDS;
+        if shard.bytes > share {
+            let (_, evicted) = shard.evict_clean(shard.bytes - share, 1);
+            if evicted > 0 {
+                self.stats.evicted.fetch_add(evicted, Ordering::Relaxed);
+            }
+            if shard.bytes > share {
+                self.wants_relief.store(true, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// What the failpoint of the expiry invariant does: keys vanish from memory without a record.
+    pub fn drop_unlogged(&self, db: DbId, keys: &[Box<[u8]>]) -> Result<()> {
+        for key in keys {
+            let hash = self.hasher.hash(key);
+            let mut shard = self.lock(hash.shard);
+            if let Some(part) = shard.db_mut(db) {
+                if part.table.remove(hash, key).is_some() {
+                    part.keys -= 1;
+                    part.hot -= 1;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a shard stayed over its share since the keeper last looked.
+    pub fn wants_relief(&self) -> bool {
+        self.wants_relief.load(Ordering::Relaxed)
+    }
+
+    /// The keeper is looking.
+    pub fn clear_relief(&self) {
+        self.wants_relief.store(false, Ordering::Relaxed);
+    }
+
+    /// Bytes of all entries, and of the dirty ones.
+    pub fn hot_bytes(&self) -> (usize, usize) {
+        Store::shard_ids().fold((0, 0), |(bytes, dirty), id| {
+            let shard = self.lock(id);
+            (bytes + shard.bytes, dirty + shard.dirty_bytes)
+        })
+    }
+
+    /// Keys and keys with a deadline of one database.
+    pub fn totals(&self, db: DbId) -> (u64, u64) {
+        Store::shard_ids().fold((0, 0), |(keys, expires), id| {
+            let shard = self.lock(id);
+            shard.db(db).map_or((keys, expires), |part| (keys + part.keys, expires + part.expires))
+        })
+    }
+}

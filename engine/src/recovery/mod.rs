@@ -1,0 +1,227 @@
+//! Recovery: from the marker and the log's tail to the state of the last logged commit.
+//!
+//! Opening costs the cold tier's open and a bounded tail, not the size of the data. Replay
+//! applies the same effects through the same [`Shard::apply`](crate::keyspace::shard::Shard) as
+//! the live path, reads no rows, and runs under the memory budget: when the hot tier is full it
+//! writes back and evicts as it goes.
+//!
+//! The LSN guard decides once per record and commit: a record whose LSN before the commit's
+//! first effect is at or above the commit's already holds all of them.
+
+use std::collections::HashMap;
+use std::sync::atomic::Ordering;
+
+use crate::checkpoint::marker::{MARKER, Marker};
+use crate::codec::DecodeError;
+use crate::error::{Error, Result};
+use crate::failpoint::Break;
+use crate::ids::{DbId, DbIndex, Lsn};
+use crate::keyspace::hash::SHARDS;
+use crate::keyspace::shard::{Origin, Shard};
+use crate::keyspace::store::{DATABASES, Store};
+use crate::tier::spill::{HIGHEST_LSN, SpillBatch, Which};
+use crate::tier::{ColdStore, Family, Lookup, ReadTier};
+use crate::wal::RecordView;
+use crate::wal::effect::{Change, RecordBody};
+
+/// Records between two looks at memory.
+const CHECK_EVERY: u64 = 4096;
+
+/// What the cold tier knows at opening.
+#[derive(Debug, Default)]
+pub struct ColdState {
+    pub marker: Option<Marker>,
+    /// Highest LSN of any row: the log must reach it.
+    pub highest: Lsn,
+}
+
+/// Reads the marker and the highest LSN.
+pub fn read_cold_state(cold: &dyn ColdStore) -> Result<ColdState> {
+    let mut row = Vec::new();
+    let marker = match cold.get(Family::Meta, MARKER, ReadTier::Disk, &mut row)? {
+        Lookup::Found(bytes) => Some(Marker::decode(bytes).map_err(|error| meta_error("marker", error))?),
+        _ => None,
+    };
+    let highest = match cold.get(Family::Meta, HIGHEST_LSN, ReadTier::Disk, &mut row)? {
+        Lookup::Found(bytes) => {
+            let bytes = bytes.try_into().map_err(|_| {
+                meta_error("highest-lsn", DecodeError { what: "row is not 8 bytes", at: bytes.len() })
+            })?;
+            Lsn(u64::from_be_bytes(bytes))
+        }
+        _ => Lsn(0),
+    };
+    Ok(ColdState { marker, highest })
+}
+
+fn meta_error(row: &str, error: DecodeError) -> Error {
+    Error::corruption(format!("family meta row {row}"), error.at as u64, error.what)
+}
+
+/// Sets counters and database map as of the marker.
+pub fn load_marker(store: &Store, marker: &Marker) {
+    store.set_map(marker.map, marker.next_db);
+    for total in &marker.totals {
+        if (total.shard.0 as usize) < SHARDS && store.is_live(total.db) {
+            let mut shard = store.lock(total.shard);
+            let part = shard.db_or_new(total.db);
+            (part.keys, part.expires) = (total.keys, total.expires);
+        }
+    }
+}
+
+/// Applies the log's tail, record by record.
+pub struct Replay<'s> {
+    store: &'s Store,
+    now_ms: u64,
+    highest: Lsn,
+    records: u64,
+    batch: SpillBatch,
+    has_deltas: bool,
+    decided: HashMap<(DbId, Box<[u8]>), bool>,
+}
+
+impl<'s> Replay<'s> {
+    /// A replay into a store whose marker was loaded.
+    #[must_use]
+    pub fn new(store: &'s Store, now_ms: u64, highest: Lsn) -> Self {
+        Replay {
+            store,
+            now_ms,
+            highest,
+            records: 0,
+            batch: SpillBatch::default(),
+            has_deltas: false,
+            decided: HashMap::new(),
+        }
+    }
+
+    /// Applies one record.
+    pub fn record(&mut self, record: &RecordView<'_>) -> Result<()> {
+        let damaged = |error: DecodeError| {
+            let file = format!("log segment {:016x}", record.segment);
+            Error::corruption(file, record.offset + error.at as u64, error.what)
+        };
+        self.remap(record).map_err(damaged)?;
+        let mut body = RecordBody::decode(record.body).map_err(damaged)?;
+        if !self.store.failpoints.breaks(Break::ExactCounters) {
+            self.set_totals(&body);
+        }
+        self.decided.clear();
+        let mut effects = 0;
+        while let Some(effect) = body.next_effect().map_err(damaged)? {
+            if matches!(effect.change, Change::MapDb { .. }) || !self.store.is_live(effect.db) {
+                continue;
+            }
+            let hash = self.store.hasher.hash(effect.key);
+            let mut shard = self.store.lock(hash.shard);
+            effects += 1;
+            let first_decision =
+                if effects > 1 { self.decided.get(&(effect.db, Box::from(effect.key))) } else { None };
+            let applies = match first_decision {
+                Some(applies) => *applies,
+                None => self.applies(&shard, effect.db, hash, effect.key, record.lsn),
+            };
+            self.decided.insert((effect.db, Box::from(effect.key)), applies);
+            self.has_deltas |= effect.change.base().is_some();
+            if applies {
+                let shard: &mut Shard = &mut shard;
+                self.store.apply(shard, hash, &effect, record.lsn, Origin::Replay, self.now_ms)?;
+            }
+        }
+        self.records += 1;
+        if self.records.is_multiple_of(CHECK_EVERY) {
+            self.relieve()?;
+        }
+        Ok(())
+    }
+
+    fn applies(
+        &self,
+        shard: &Shard,
+        db: DbId,
+        hash: crate::keyspace::hash::KeyHash,
+        key: &[u8],
+        lsn: Lsn,
+    ) -> bool {
+        if self.store.failpoints.breaks(Break::LsnGuard) {
+            return true;
+        }
+        let entry = shard.db(db).and_then(|part| part.table.find(hash, key));
+        entry.is_none_or(|entry| entry.lsn() < lsn)
+    }
+
+    fn set_totals(&self, body: &RecordBody<'_>) {
+        for total in &body.totals {
+            if (total.shard.0 as usize) < SHARDS && self.store.is_live(total.db) {
+                let mut shard = self.store.lock(total.shard);
+                let part = shard.db_or_new(total.db);
+                (part.keys, part.expires) = (total.keys, total.expires);
+            }
+        }
+    }
+
+    /// Applies a record's changes of the database map, before its other effects: what it did
+    /// to a database that it also emptied is gone either way.
+    fn remap(&self, record: &RecordView<'_>) -> Result<(), DecodeError> {
+        let mut body = RecordBody::decode(record.body)?;
+        let mut changes: Vec<(DbIndex, DbId)> = Vec::new();
+        // Records with keyed effects only are the common case: look at the first effect.
+        while let Some(effect) = body.next_effect()? {
+            match effect.change {
+                Change::MapDb { index } if (index.0 as usize) < DATABASES => changes.push((index, effect.db)),
+                _ => {}
+            }
+        }
+        if changes.is_empty() {
+            return Ok(());
+        }
+        let mut guards: Vec<_> = Store::shard_ids().map(|id| self.store.lock(id)).collect();
+        let mut shards: Vec<&mut Shard> = guards.iter_mut().map(|guard| &mut **guard).collect();
+        self.store.remap(&changes, record.lsn, &mut shards);
+        drop(guards);
+        self.store.clear_graveyard();
+        Ok(())
+    }
+
+    /// Writes back and evicts when the hot tier is over its limit. The log was synced before
+    /// replay began, so the images may go at once.
+    fn relieve(&mut self) -> Result<()> {
+        let limit = self.store.hot_limit.load(Ordering::Relaxed);
+        if self.store.hot_bytes().0 <= limit {
+            return Ok(());
+        }
+        for id in Store::shard_ids() {
+            let dbs: Vec<DbId> = self.store.lock(id).dbs().iter().map(|part| part.id).collect();
+            for db in dbs {
+                let mut from = Some(0);
+                while let Some(bucket) = from {
+                    from = self.store.collect(id, db, bucket, Which::All, &mut self.batch);
+                    if self.batch.is_full() {
+                        self.store.write_batch(&mut self.batch, &mut self.highest)?;
+                    }
+                }
+            }
+        }
+        self.store.write_batch(&mut self.batch, &mut self.highest)?;
+        for id in Store::shard_ids() {
+            let mut shard = self.store.lock(id);
+            let share = limit / SHARDS / 2;
+            // Replayed entries have a low counter: a few laps of the clock free what is needed.
+            for _ in 0..4 {
+                if shard.bytes > share {
+                    let pages = shard.dbs().iter().map(|part| part.table.pages() + 1).sum();
+                    let want = shard.bytes - share;
+                    shard.evict_clean(want, pages);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the replay; returns the highest LSN of any row written.
+    pub fn finish(self) -> Lsn {
+        self.store.has_unresolved.store(self.has_deltas, Ordering::Relaxed);
+        self.highest
+    }
+}

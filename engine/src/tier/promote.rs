@@ -1,0 +1,365 @@
+//! Promotion: bringing cold keys into memory, once per key however many clients wait.
+//!
+//! A fetch registers a slot in the key's shard *before* it reads; a commit on the key marks the
+//! slot stale, and what a stale fetch read is thrown away. Whoever waits holds a
+//! [`FetchTicket`]; the entries (or the knowledge that there is none) that a ticket waited for
+//! stay pinned until it is dropped, so that the transaction that runs again finds them.
+//!
+//! The caller first asks the cold tier without I/O (filters and cached blocks answer most
+//! misses of keys that do not exist); only what is left goes to the disk threads, in batches
+//! sorted by row key.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, Waker};
+
+use parking_lot::{Condvar, Mutex};
+
+use crate::error::{Error, Result};
+use crate::failpoint::Break;
+use crate::ids::{DbId, Incarnation};
+use crate::keyspace::hash::KeyHash;
+use crate::keyspace::shard::Fetched;
+use crate::keyspace::store::Store;
+use crate::tier::schema::{self, RowBody};
+use crate::tier::{Family, Lookup, ReadTier};
+use crate::value::string::PAGE_BYTES;
+
+/// Most keys that one disk read serves together.
+const BATCH: usize = 64;
+
+/// What a ticket and the fetches it waits for share.
+pub struct TicketState {
+    remaining: AtomicUsize,
+    inner: Mutex<TicketInner>,
+    done: Condvar,
+}
+
+#[derive(Default)]
+struct TicketInner {
+    waker: Option<Waker>,
+    error: Option<Error>,
+    pinned: Vec<(DbId, Box<[u8]>)>,
+    /// The ticket was dropped: nobody would ever undo a further pin.
+    is_gone: bool,
+}
+
+impl TicketState {
+    /// Counts one key as done. `false`: the ticket is gone and the pin is the caller's to undo.
+    #[must_use]
+    fn complete_one(&self, pinned: Option<(DbId, &[u8])>, error: Option<Error>) -> bool {
+        let mut inner = self.inner.lock();
+        let is_kept = pinned.is_none() || !inner.is_gone;
+        if let (Some((db, key)), true) = (pinned, is_kept) {
+            inner.pinned.push((db, Box::from(key)));
+        }
+        inner.error = inner.error.take().or(error);
+        // ORDERING: the mutex orders this with the reader's check.
+        if self.remaining.fetch_sub(1, Ordering::AcqRel) == 1 {
+            let waker = inner.waker.take();
+            drop(inner);
+            self.done.notify_all();
+            if let Some(waker) = waker {
+                waker.wake();
+            }
+        }
+        is_kept
+    }
+}
+
+/// A wait for keys on their way into memory. Resolves when all are there or known to be absent.
+pub struct FetchTicket {
+    state: Arc<TicketState>,
+    store: Arc<Store>,
+}
+
+impl FetchTicket {
+    /// Waits on the calling thread.
+    pub fn wait(&self) -> Result<()> {
+        let mut inner = self.state.inner.lock();
+        while self.state.remaining.load(Ordering::Acquire) > 0 {
+            self.state.done.wait(&mut inner);
+        }
+        inner.error.take().map_or(Ok(()), Err)
+    }
+
+    /// Whether everything is there already.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.state.remaining.load(Ordering::Acquire) == 0
+    }
+}
+
+impl Future for FetchTicket {
+    type Output = Result<()>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut inner = self.state.inner.lock();
+        if self.state.remaining.load(Ordering::Acquire) == 0 {
+            return Poll::Ready(inner.error.take().map_or(Ok(()), Err));
+        }
+        inner.waker = Some(cx.waker().clone());
+        Poll::Pending
+    }
+}
+
+impl Drop for FetchTicket {
+    fn drop(&mut self) {
+        let pinned = {
+            let mut inner = self.state.inner.lock();
+            inner.is_gone = true;
+            std::mem::take(&mut inner.pinned)
+        };
+        for (db, key) in pinned {
+            self.store.unpin(db, &key);
+        }
+    }
+}
+
+/// One key to read.
+#[derive(Debug)]
+struct Job {
+    db: DbId,
+    hash: KeyHash,
+    key: Box<[u8]>,
+    row_key: Vec<u8>,
+}
+
+/// The queue between workers and disk threads.
+pub struct Promoter {
+    store: Arc<Store>,
+    queue: Mutex<Queue>,
+    work: Condvar,
+}
+
+#[derive(Default)]
+struct Queue {
+    jobs: VecDeque<Job>,
+    is_closed: bool,
+}
+
+impl Promoter {
+    /// A promoter without threads; give it some with [`Promoter::run`].
+    #[must_use]
+    pub fn new(store: Arc<Store>) -> Arc<Self> {
+        Arc::new(Promoter { store, queue: Mutex::new(Queue::default()), work: Condvar::new() })
+    }
+
+    /// Brings keys into memory. `None`: all are resident or known to be absent.
+    pub fn fetch<'k>(&self, keys: impl Iterator<Item = (DbId, &'k [u8])>) -> Option<FetchTicket> {
+        let state = Arc::new(TicketState {
+            // One more than the fetches begun, so that none of them completes the ticket early.
+            remaining: AtomicUsize::new(1),
+            inner: Mutex::default(),
+            done: Condvar::new(),
+        });
+        let mut waits = 0;
+        let mut jobs: Vec<Job> = Vec::new();
+        for (db, key) in keys {
+            let hash = self.store.hasher.hash(key);
+            let mut shard = self.store.lock(hash.shard);
+            if !shard.needs_fetch(db, hash, key) {
+                continue;
+            }
+            waits += 1;
+            state.remaining.fetch_add(1, Ordering::Relaxed);
+            if shard.begin_fetch(db, key, &state) {
+                drop(shard);
+                let mut row_key = Vec::with_capacity(8 + key.len());
+                schema::put_row_key(&mut row_key, db, hash.bucket, key);
+                jobs.push(Job { db, hash, key: Box::from(key), row_key });
+            }
+        }
+        if waits == 0 {
+            return None;
+        }
+        jobs.sort_unstable_by(|a, b| a.row_key.cmp(&b.row_key));
+        let rest = self.read(jobs, ReadTier::Cached);
+        if !rest.is_empty() {
+            let mut queue = self.queue.lock();
+            if queue.is_closed {
+                drop(queue);
+                for job in rest {
+                    self.complete(&job, Err(Error::Closed));
+                }
+            } else {
+                queue.jobs.extend(rest);
+                drop(queue);
+                self.work.notify_one();
+            }
+        }
+        let _ = state.complete_one(None, None);
+        Some(FetchTicket { state, store: Arc::clone(&self.store) })
+    }
+
+    /// Serves the queue until [`Promoter::close`]; the body of a disk thread.
+    pub fn run(&self) {
+        loop {
+            let batch = {
+                let mut queue = self.queue.lock();
+                while queue.jobs.is_empty() && !queue.is_closed {
+                    self.work.wait(&mut queue);
+                }
+                if queue.jobs.is_empty() {
+                    return;
+                }
+                let count = queue.jobs.len().min(BATCH);
+                let batch: Vec<Job> = queue.jobs.drain(..count).collect();
+                if !queue.jobs.is_empty() {
+                    self.work.notify_one();
+                }
+                batch
+            };
+            let mut batch = batch;
+            batch.sort_unstable_by(|a, b| a.row_key.cmp(&b.row_key));
+            self.read(batch, ReadTier::Disk);
+        }
+    }
+
+    /// Lets the disk threads finish what is queued and stop.
+    pub fn close(&self) {
+        self.queue.lock().is_closed = true;
+        self.work.notify_all();
+    }
+
+    /// Reads sorted jobs and completes all that got an answer; returns the others.
+    fn read(&self, jobs: Vec<Job>, tier: ReadTier) -> Vec<Job> {
+        if jobs.is_empty() {
+            return jobs;
+        }
+        self.store.stats.fetches.fetch_add(jobs.len() as u64, Ordering::Relaxed);
+        let keys: Vec<&[u8]> = jobs.iter().map(|job| &job.row_key[..]).collect();
+        let mut answered = vec![false; jobs.len()];
+        let outcome = self.store.cold.multi_get(Family::Keys, &keys, tier, &mut |i, lookup| {
+            let (Some(job), Some(done)) = (jobs.get(i), answered.get_mut(i)) else { return };
+            *done = match lookup {
+                Lookup::NotCached => false,
+                Lookup::Absent => {
+                    self.complete(job, Ok(None));
+                    true
+                }
+                // Pages need the disk.
+                Lookup::Found(row) if tier == ReadTier::Cached && is_paged(row) => false,
+                Lookup::Found(row) => {
+                    self.complete(job, Ok(Some(row)));
+                    true
+                }
+            };
+        });
+        let mut rest = Vec::new();
+        for (job, done) in jobs.into_iter().zip(answered) {
+            match (&outcome, done) {
+                (_, true) => {}
+                (Err(error), false) => self.complete(&job, Err(error.clone())),
+                (Ok(()), false) if tier == ReadTier::Cached => rest.push(job),
+                (Ok(()), false) => {
+                    let detail = "the cold tier gave no answer";
+                    self.complete(&job, Err(Error::corruption("family keys", 0, detail)));
+                }
+            }
+        }
+        rest
+    }
+
+    /// Ends the fetch of one key: installs what was read and wakes who waits.
+    fn complete(&self, job: &Job, row: Result<Option<&[u8]>>) {
+        let mut pages = Vec::new();
+        let decoded = row.and_then(|row| {
+            row.map(|row| decode(&self.store, job.db, &job.key, row, &mut pages)).transpose()
+        });
+        let mut shard = self.store.lock(job.hash.shard);
+        let Some(slot) = shard.end_fetch(job.db, &job.key) else { return };
+        if let Err(error) = decoded {
+            drop(shard);
+            for waiter in slot.waiters {
+                let _ = waiter.complete_one(None, Some(error.clone()));
+            }
+            return;
+        }
+        let found = decoded.unwrap_or_default();
+        let is_stale = slot.is_stale && !self.store.failpoints.breaks(Break::FetchNeverOverwrites);
+        let mut outcomes = Vec::with_capacity(slot.waiters.len());
+        for waiter in slot.waiters {
+            let outcome =
+                if is_stale { Ok(false) } else { shard.install(job.hash, job.db, &job.key, found, true) };
+            outcomes.push((waiter, outcome));
+        }
+        if !is_stale && found.is_some() {
+            self.store.stats.promoted.fetch_add(1, Ordering::Relaxed);
+        }
+        self.store.relieve(&mut shard);
+        drop(shard);
+        for (waiter, outcome) in outcomes {
+            match outcome {
+                Ok(pinned) => {
+                    if !waiter.complete_one(pinned.then_some((job.db, &job.key)), None) {
+                        self.store.unpin(job.db, &job.key);
+                    }
+                }
+                Err(error) => {
+                    let _ = waiter.complete_one(None, Some(error));
+                }
+            }
+        }
+    }
+}
+
+fn is_paged(row: &[u8]) -> bool {
+    matches!(schema::read_row(row), Ok(row) if matches!(row.body, RowBody::Paged { .. }))
+}
+
+/// Decodes a row and, for a paged string, reads its pages into `pages`.
+pub fn decode<'a>(
+    store: &Store,
+    db: DbId,
+    key: &[u8],
+    row: &'a [u8],
+    pages: &'a mut Vec<u8>,
+) -> Result<Fetched<'a>> {
+    let row = schema::read_row(row).map_err(|error| schema::row_error(Family::Keys, key, error))?;
+    let RowBody::Paged { incarnation, len } = row.body else { return Ok(Fetched { row, pages: None }) };
+    read_pages(store, db, incarnation, len, key, pages)?;
+    Ok(Fetched { row, pages: Some(pages) })
+}
+
+fn read_pages(
+    store: &Store,
+    db: DbId,
+    incarnation: Incarnation,
+    len: u64,
+    key: &[u8],
+    out: &mut Vec<u8>,
+) -> Result<()> {
+    let len = usize::try_from(len).unwrap_or(usize::MAX);
+    let (mut from, mut to) = (Vec::new(), Vec::new());
+    schema::put_page_key(&mut from, db, incarnation, 0);
+    schema::put_page_key(&mut to, db, Incarnation(incarnation.0 + 1), 0);
+    let mut cursor = store.cold.cursor(Family::Elements, &from, &to, None)?;
+    cursor.seek(&from)?;
+    let damaged = || {
+        let what = format!("family elements, pages of {}", key.escape_ascii());
+        Error::corruption(what, 0, "a page is missing or has the wrong length")
+    };
+    while out.len() < len {
+        let expected = (len - out.len()).min(PAGE_BYTES);
+        let mut page_key = Vec::new();
+        schema::put_page_key(&mut page_key, db, incarnation, (out.len() / PAGE_BYTES) as u32);
+        match cursor.row() {
+            Some((key, page)) if key == page_key && page.len() == expected => out.extend_from_slice(page),
+            _ => return Err(damaged()),
+        }
+        cursor.advance()?;
+    }
+    Ok(())
+}
+
+impl Store {
+    /// Takes a pin away, and forgets an absence that nobody pins any more.
+    pub fn unpin(&self, db: DbId, key: &[u8]) {
+        let hash = self.hasher.hash(key);
+        self.lock(hash.shard).unpin(db, hash, key);
+    }
+}

@@ -1,0 +1,318 @@
+//! Write-back: copies of dirty entries on their way to the cold tier.
+//!
+//! A batch is made in three steps. Under a shard's lock the images of dirty entries are copied,
+//! page by page, and the entries marked IN_FLIGHT and COLD. Without locks the log is made
+//! durable up to the newest image and RocksDB takes the batch. Under the locks again the marks
+//! are cleared: an entry that still has the LSN of its image is clean, a tombstone goes, and one
+//! that changed meanwhile stays dirty.
+//!
+//! One thread makes all batches, so that at most one image of a record is on its way.
+
+use std::sync::atomic::Ordering;
+
+use crate::error::Result;
+use crate::failpoint::Break;
+use crate::ids::{DbId, ExpireAt, Incarnation, Lsn, ShardId};
+use crate::keyspace::entry::{Body, BodyRef, Entry, Kind, flag};
+use crate::keyspace::shard::Shard;
+use crate::keyspace::store::Store;
+use crate::tier::schema::{self, Row, RowBody};
+use crate::tier::{ColdBatch, Family};
+use crate::value::Value;
+use crate::value::string::PAGED_MIN;
+
+/// A batch is sent when its rows have this many bytes.
+pub const BATCH_BYTES: usize = 1 << 20;
+/// ... or when it has this many rows.
+const BATCH_ROWS: usize = 4096;
+
+/// Name of the `meta` row that holds the highest LSN of any row written.
+pub const HIGHEST_LSN: &[u8] = b"highest-lsn";
+/// Prefix of the `meta` rows of dead incarnations: prefix | db id (4) | incarnation (8) -> LSN (8).
+pub const DEAD_PREFIX: &[u8] = b"dead/";
+
+/// Which dirty entries to write back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Which {
+    /// All.
+    All,
+    /// Those that were not used much and whose LSN is durable already.
+    Cool { durable: Lsn },
+}
+
+/// Images on their way to the cold tier.
+#[derive(Default)]
+pub struct SpillBatch {
+    rows: ColdBatch,
+    items: Vec<Item>,
+    max_lsn: Lsn,
+    /// Buffers.
+    key: Vec<u8>,
+    value: Vec<u8>,
+}
+
+struct Item {
+    shard: ShardId,
+    db: DbId,
+    lsn: Lsn,
+    bucket: u32,
+    key: Box<[u8]>,
+}
+
+impl SpillBatch {
+    /// Whether it should be sent before more is added.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.rows.bytes() >= BATCH_BYTES || self.items.len() >= BATCH_ROWS
+    }
+
+    /// Whether there is nothing to send.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// The log must be durable up to here before the batch may be written.
+    #[must_use]
+    pub fn max_lsn(&self) -> Lsn {
+        self.max_lsn
+    }
+
+    /// Bytes of the rows.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.rows.bytes()
+    }
+
+    /// Number of images.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.items.len()
+    }
+}
+
+impl Store {
+    /// Copies dirty entries of one shard into a batch, from bucket `from` of database `db` on,
+    /// until the batch is full. Returns the bucket to go on from; `None` at the end.
+    pub fn collect(
+        &self,
+        id: ShardId,
+        db: DbId,
+        from: u32,
+        which: Which,
+        batch: &mut SpillBatch,
+    ) -> Option<u32> {
+        let mut shard = self.lock(id);
+        self.collect_side_rows(&mut shard, batch);
+        let shard = &mut *shard;
+        let part = shard.db_mut(db)?;
+        let mut bucket = from;
+        let mut shrunk = 0;
+        for _ in 0..16 {
+            let page = part.table.page_at(bucket);
+            if part.table.has_dirty(page) {
+                part.table.for_page_mut(page, |entry| shrunk += self.copy_image(id, db, entry, which, batch));
+            }
+            match part.table.next_start(page) {
+                Some(next) => bucket = next,
+                None => {
+                    shard.note_shrunk(shrunk);
+                    return None;
+                }
+            }
+            if batch.is_full() {
+                break;
+            }
+        }
+        shard.note_shrunk(shrunk);
+        Some(bucket)
+    }
+
+    /// Hints that are no longer right and incarnations that died: their rows go first.
+    fn collect_side_rows(&self, shard: &mut Shard, batch: &mut SpillBatch) {
+        for (db, at, key) in shard.stale_hints.drain(..) {
+            batch.key.clear();
+            schema::put_expires_key(&mut batch.key, db, at, self.hasher.hash(&key).bucket, &key);
+            batch.rows.delete(Family::Expires, &batch.key);
+        }
+        for (db, incarnation, lsn) in shard.dead_pages.drain(..) {
+            batch.rows.put(Family::Meta, &dead_key(db, incarnation), &lsn.0.to_be_bytes());
+            batch.max_lsn = batch.max_lsn.max(lsn);
+        }
+    }
+
+    /// Copies one entry's image if it is wanted. Returns by how many bytes the entry shrank.
+    fn copy_image(
+        &self,
+        shard: ShardId,
+        db: DbId,
+        entry: &mut Entry,
+        which: Which,
+        batch: &mut SpillBatch,
+    ) -> usize {
+        if !entry.has(flag::DIRTY) || entry.has(flag::IN_FLIGHT) {
+            return 0;
+        }
+        if matches!(entry.body(), BodyRef::Boxed(Value::Unresolved(_))) {
+            return 0;
+        }
+        if let Which::Cool { durable } = which {
+            if entry.lsn() > durable {
+                return 0;
+            }
+            // A hot entry is likely to change again; its turn comes when it has cooled down.
+            if entry.freq() > 2 {
+                entry.set_freq(entry.freq() - 1);
+                return 0;
+            }
+        }
+        let bucket = self.hasher.hash(entry.key()).bucket;
+        batch.key.clear();
+        schema::put_row_key(&mut batch.key, db, bucket, entry.key());
+        let deadline = entry.deadline();
+        if let Some(hint) = entry.hint().filter(|hint| Some(*hint) != deadline) {
+            let mut hint_key = Vec::with_capacity(16 + entry.key().len());
+            schema::put_expires_key(&mut hint_key, db, hint, bucket, entry.key());
+            batch.rows.delete(Family::Expires, &hint_key);
+        }
+        match entry.kind() {
+            Kind::Tombstone => batch.rows.delete(Family::Keys, &batch.key),
+            Kind::Absent => return 0,
+            _ => self.copy_value(db, entry, batch),
+        }
+        if let Some(at) = deadline {
+            let mut hint_key = Vec::with_capacity(16 + entry.key().len());
+            schema::put_expires_key(&mut hint_key, db, at, bucket, entry.key());
+            batch.rows.put(Family::Expires, &hint_key, b"");
+        }
+        batch.max_lsn = batch.max_lsn.max(entry.lsn());
+        batch.items.push(Item { shard, db, lsn: entry.lsn(), bucket, key: Box::from(entry.key()) });
+        let shrunk = without_hint(entry);
+        entry.set(flag::IN_FLIGHT | flag::COLD);
+        shrunk
+    }
+
+    fn copy_value(&self, db: DbId, entry: &mut Entry, batch: &mut SpillBatch) {
+        let (lsn, deadline, is_raw) = (entry.lsn(), entry.deadline(), entry.has(flag::RAW));
+        if let Some(Value::String(string)) = entry.boxed_mut() {
+            if string.len() > PAGED_MIN || string.paged().is_some() {
+                let fresh = self.allot_incarnation();
+                let (incarnation, pages) = string.take_dirty_pages(fresh);
+                let mut page_key = Vec::with_capacity(16);
+                for page in pages {
+                    page_key.clear();
+                    schema::put_page_key(&mut page_key, db, incarnation, page);
+                    batch.rows.put(Family::Elements, &page_key, string.page(page));
+                }
+                let body = RowBody::Paged { incarnation, len: string.len() as u64 };
+                return put_row(batch, &Row { lsn, deadline, is_raw, body });
+            }
+        }
+        let body = match entry.body() {
+            BodyRef::Int(value) => RowBody::Int(value),
+            BodyRef::Bytes(bytes) => RowBody::Bytes(bytes),
+            BodyRef::Boxed(Value::String(string)) => RowBody::Bytes(string.as_bytes()),
+            _ => return,
+        };
+        put_row(batch, &Row { lsn, deadline, is_raw, body });
+    }
+
+    /// Writes a batch whose newest image is durable in the log, and clears the marks.
+    /// Visible in the cold tier when this returns, durable there after its next flush.
+    pub fn write_batch(&self, batch: &mut SpillBatch, highest: &mut Lsn) -> Result<()> {
+        if batch.is_empty() {
+            return Ok(());
+        }
+        // DURABILITY: the same RocksDB batch raises the highest LSN; after a crash a log that
+        // ends below it is refused instead of silently losing what the rows already show.
+        *highest = (*highest).max(batch.max_lsn);
+        batch.rows.put(Family::Meta, HIGHEST_LSN, &highest.0.to_be_bytes());
+        self.has_cold.store(true, Ordering::Relaxed);
+        self.cold.write(&batch.rows)?;
+        self.stats.written_back.fetch_add(batch.items.len() as u64, Ordering::Relaxed);
+        let mut items = batch.items.drain(..).peekable();
+        while let Some(first) = items.next() {
+            let mut shard = self.lock(first.shard);
+            let id = first.shard;
+            self.settle(&mut shard, &first);
+            while let Some(item) = items.next_if(|item| item.shard == id) {
+                self.settle(&mut shard, &item);
+            }
+        }
+        drop(items);
+        batch.rows.clear();
+        batch.max_lsn = Lsn(0);
+        Ok(())
+    }
+
+    /// Clears the marks of one entry whose image was written.
+    fn settle(&self, shard: &mut Shard, item: &Item) {
+        let hash = self.hasher.hash(&item.key);
+        debug_assert_eq!(hash.bucket, item.bucket);
+        let Some(part) = shard.db_mut(item.db) else { return };
+        let mut is_gone = false;
+        let cleaned = part.table.update(hash, &item.key, |entry| {
+            entry.clear(flag::IN_FLIGHT);
+            if entry.lsn() != item.lsn {
+                return 0;
+            }
+            entry.clear(flag::DIRTY);
+            is_gone = entry.kind() == Kind::Tombstone;
+            entry.heap_bytes()
+        });
+        let Some(bytes) = cleaned else { return };
+        shard.dirty_bytes -= bytes;
+        if is_gone {
+            shard.drop_tombstone(item.db, hash, &item.key);
+        }
+    }
+
+    /// Whether a failpoint says that a batch may go before its log.
+    #[must_use]
+    pub fn skips_log_before_data(&self) -> bool {
+        self.failpoints.breaks(Break::LogBeforeData)
+    }
+}
+
+fn put_row(batch: &mut SpillBatch, row: &Row<'_>) {
+    batch.value.clear();
+    schema::put_row(&mut batch.value, row);
+    batch.rows.put(Family::Keys, &batch.key, &batch.value);
+}
+
+/// Drops the noted hint of an entry: the batch removes its row. Returns the bytes saved.
+fn without_hint(entry: &mut Entry) -> usize {
+    if !entry.has(flag::HINT) {
+        return 0;
+    }
+    let before = entry.heap_bytes();
+    let boxed = entry.take_boxed();
+    let was_boxed = boxed.is_some();
+    let mut copy = {
+        let body = match (boxed, entry.body()) {
+            (Some(value), _) => Body::Boxed(value),
+            (None, BodyRef::Int(value)) => Body::Int(value),
+            (None, BodyRef::Bytes(bytes)) => Body::Bytes(bytes),
+            (None, _) => Body::Tombstone,
+        };
+        Entry::new(entry.key(), entry.deadline(), None, body)
+    };
+    debug_assert_eq!(copy.kind() == Kind::Boxed, was_boxed);
+    copy.inherit(entry, flag::DIRTY | flag::COLD | flag::IN_FLIGHT | flag::RAW | flag::ARMED);
+    *entry = copy;
+    before - entry.heap_bytes()
+}
+
+/// Key of the `meta` row of a dead incarnation.
+#[must_use]
+pub fn dead_key(db: DbId, incarnation: Incarnation) -> Vec<u8> {
+    let mut key = DEAD_PREFIX.to_vec();
+    key.extend_from_slice(&db.0.to_be_bytes());
+    key.extend_from_slice(&incarnation.0.to_be_bytes());
+    key
+}
+
+/// A hint that turned out wrong: to be removed with the next batch of its shard.
+pub fn drop_hint(shard: &mut Shard, db: DbId, at: ExpireAt, key: &[u8]) {
+    shard.stale_hints.push((db, at, Box::from(key)));
+}

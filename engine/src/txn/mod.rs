@@ -1,0 +1,446 @@
+//! Transactions: how a command reads and changes keys, atomically and isolated.
+//!
+//! A transaction locks the shards of its keys, reads entries under the locks and collects
+//! effects in a private buffer, already in the log's format. [`Txn::commit`] appends them as one
+//! record and applies the very same bytes to the entries before the locks go.
+//!
+//! It is restartable. A read of a record that is not in memory, or whose shard is not locked,
+//! returns [`Interrupt`]: nothing has happened, the caller drops everything, waits for what
+//! [`Txn::abandon`] returns and runs the command again. After [`SYNC_AFTER`] rounds all shards
+//! are locked and reads go to the cold tier under the locks, so every command ends.
+//!
+//! Promises: nothing is visible before the record is in the log; nothing can fail between the
+//! first change of memory and the unlock, and a panic in that window aborts the process; a
+//! command that reads a key it has itself changed before is a programming error and panics
+//! while nothing has changed yet.
+
+mod plan;
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use parking_lot::lock_api::RawMutex as _;
+
+pub use plan::{Found, ValueRef};
+
+use crate::codec::Reader;
+use crate::error::{Error, Result};
+use crate::hook::Hook;
+use crate::ids::{DbId, DbIndex, Lsn, ShardId};
+use crate::keyspace::hash::{KeyHash, SHARDS};
+use crate::keyspace::shard::{Origin, Shard};
+use crate::keyspace::store::Store;
+use crate::tier::promote::{FetchTicket, Promoter};
+use crate::wal::effect::{Change, Operation, Total, put_head, read_effect};
+use crate::wal::{AppendError, Wal};
+
+/// Rounds after which a command locks all shards and reads the cold tier under the locks.
+pub const SYNC_AFTER: u32 = 4;
+
+/// Room kept in front of the effects for the record's head, so that they need not move.
+const HEAD_ROOM: usize = 64;
+
+/// What transactions need of the engine.
+pub struct Core {
+    pub store: Arc<Store>,
+    pub wal: Arc<Wal>,
+    pub promoter: Arc<Promoter>,
+    pub hook: Hook,
+    /// Largest commit in bytes.
+    pub commit_max: std::sync::atomic::AtomicUsize,
+}
+
+/// The command cannot go on now: drop the transaction, wait, run it again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Interrupt;
+
+/// Which shards a transaction locks at its start, and what it may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// The shards of its keys.
+    Keys,
+    /// Like `Keys`; its record may use the space kept for deletions when the disk is full.
+    Reserve,
+    /// All shards.
+    All,
+}
+
+/// Buffers that a worker reuses from command to command, and what a command learnt in the
+/// rounds before.
+#[derive(Default)]
+pub struct Scratch {
+    effects: Vec<u8>,
+    hashes: Vec<KeyHash>,
+    touched: Vec<Touched>,
+    /// Positions in `touched` by hash, filled once there are more than a few.
+    touched_index: hashbrown::HashTable<u32>,
+    totals: Vec<TotalChange>,
+    record: Vec<u8>,
+    more_shards: u64,
+    missing: Vec<(DbId, Box<[u8]>)>,
+    rounds: u32,
+}
+
+/// The private state of a key that this transaction has changed.
+struct Touched {
+    db: DbId,
+    /// The key's table hash, compared first.
+    table: u64,
+    /// Where the key's bytes lie in the effects buffer.
+    key: (usize, usize),
+    exists: bool,
+    has_deadline: bool,
+}
+
+#[derive(Clone, Copy)]
+struct TotalChange {
+    db: DbId,
+    shard: ShardId,
+    keys: i64,
+    expires: i64,
+}
+
+/// What to wait for before an interrupted command runs again. Keep it until the command is
+/// done: it pins what was fetched.
+#[must_use]
+pub enum Wait {
+    /// Nothing: only more shards must be locked.
+    Retry,
+    /// Records on their way into memory.
+    Fetch(FetchTicket),
+    /// Room in the log for so many bytes.
+    Room(usize),
+}
+
+/// What a commit did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Committed {
+    /// LSN of the commit; `None` if it changed nothing.
+    pub lsn: Option<Lsn>,
+    /// Highest LSN whose effect the command saw. With `appendfsync always` a reply waits until
+    /// both are durable.
+    pub observed: Lsn,
+}
+
+/// Why a commit did not happen. Nothing has changed.
+#[must_use]
+pub enum CommitError {
+    /// Wait, then run the command again.
+    Interrupted(Wait),
+    /// The command fails.
+    Failed(Error),
+}
+
+/// A command's view of the keyspace, with its shards locked.
+pub struct Txn<'e> {
+    core: &'e Core,
+    scratch: &'e mut Scratch,
+    keys: &'e [&'e [u8]],
+    first_hash: KeyHash,
+    /// One bit per locked shard.
+    locked: u64,
+    db: DbIndex,
+    now_ms: u64,
+    observed: Lsn,
+    operation: Operation,
+    uses_reserve: bool,
+    reads_synchronously: bool,
+    /// Database map changes, to be applied with all shards locked.
+    remaps: Vec<(DbIndex, DbId)>,
+    failure: Option<Error>,
+}
+
+impl Core {
+    /// Starts a transaction of the database `db` at time `now_ms` and locks the shards of `keys`.
+    /// For the first round of a command, call [`Scratch::reset`] before.
+    pub fn begin<'e>(
+        &'e self,
+        scratch: &'e mut Scratch,
+        db: DbIndex,
+        keys: &'e [&'e [u8]],
+        mode: Mode,
+        now_ms: u64,
+    ) -> Txn<'e> {
+        let store = &self.store;
+        let first_hash = store.hasher.hash(keys.first().copied().unwrap_or_default());
+        let reads_synchronously = scratch.rounds >= SYNC_AFTER;
+        let mut wanted = scratch.more_shards;
+        if mode == Mode::All || reads_synchronously {
+            wanted = u64::MAX;
+        } else if let Some((_, rest)) = keys.split_first() {
+            wanted |= 1 << first_hash.shard.0;
+            for key in rest {
+                wanted |= 1 << store.hasher.hash(key).shard.0;
+            }
+        }
+        let mut rest = wanted;
+        while rest != 0 {
+            // Always in ascending order, so that two transactions cannot wait for each other.
+            let id = rest.trailing_zeros() as u8;
+            // SAFETY: calling `raw` is unsafe because unlocking through it is; this locks.
+            unsafe { store.shard(ShardId(id)).raw() }.lock();
+            rest &= rest - 1;
+        }
+        scratch.clear_plan();
+        Txn {
+            core: self,
+            scratch,
+            keys,
+            first_hash,
+            locked: wanted,
+            db,
+            now_ms,
+            observed: Lsn(0),
+            operation: Operation::Set,
+            uses_reserve: mode == Mode::Reserve,
+            reads_synchronously,
+            remaps: Vec::new(),
+            failure: None,
+        }
+    }
+}
+
+impl Scratch {
+    /// Forgets the rounds of the command before.
+    #[inline]
+    pub fn reset(&mut self) {
+        self.more_shards = 0;
+        self.rounds = 0;
+        self.missing.clear();
+    }
+
+    #[inline]
+    fn clear_plan(&mut self) {
+        self.effects.clear();
+        self.effects.resize(HEAD_ROOM, 0);
+        self.hashes.clear();
+        self.touched.clear();
+        self.touched_index.clear();
+        self.totals.clear();
+        // One huge command must not hold its memory for ever.
+        if self.effects.capacity() > 1 << 20 {
+            self.effects.shrink_to(1 << 16);
+        }
+    }
+}
+
+impl<'e> Txn<'e> {
+    /// A locked shard.
+    ///
+    /// Not public: at most one reference to the same shard lives at a time, which every caller
+    /// here keeps by using it for one expression or passing the borrow of `self` on.
+    #[inline]
+    #[expect(clippy::mut_from_ref, reason = "the shard's lock is held; see above")]
+    fn shard(&self, id: ShardId) -> &mut Shard {
+        assert!(self.locked & (1 << id.0) != 0, "a transaction touches only shards that it locked");
+        // SAFETY: this transaction holds the shard's lock (the bit is set by `begin` and cleared
+        // by `unlock` alone), so no other thread has a reference; within this thread callers
+        // keep to one reference at a time.
+        unsafe { &mut *self.core.store.shard(id).data_ptr() }
+    }
+
+    #[inline]
+    fn hash(&self, key: &[u8]) -> KeyHash {
+        // The slice is borrowed for the whole transaction, so the same address is the same key.
+        match self.keys.first() {
+            Some(first) if std::ptr::eq(first.as_ptr(), key.as_ptr()) && first.len() == key.len() => {
+                self.first_hash
+            }
+            _ => self.core.store.hasher.hash(key),
+        }
+    }
+
+    /// The time of this transaction, Unix milliseconds.
+    #[inline]
+    #[must_use]
+    pub fn now_ms(&self) -> u64 {
+        self.now_ms
+    }
+
+    /// The database that the command runs in.
+    #[must_use]
+    pub fn db(&self) -> DbIndex {
+        self.db
+    }
+
+    /// Names the operation that events of the following changes carry.
+    #[inline]
+    pub fn set_operation(&mut self, operation: Operation) {
+        self.operation = operation;
+    }
+
+    /// The error that made a read end with [`Interrupt`], if it was one: the command fails then.
+    pub fn take_failure(&mut self) -> Option<Error> {
+        self.failure.take()
+    }
+
+    /// Gives up this round: unlocks, starts the fetches that are needed and says what to wait
+    /// for before the command runs again.
+    pub fn abandon(mut self) -> Wait {
+        self.unlock();
+        self.scratch.rounds += 1;
+        self.core.store.stats.restarts.fetch_add(1, Ordering::Relaxed);
+        if self.scratch.missing.is_empty() {
+            return Wait::Retry;
+        }
+        let missing = std::mem::take(&mut self.scratch.missing);
+        match self.core.promoter.fetch(missing.iter().map(|(db, key)| (*db, &key[..]))) {
+            Some(ticket) => Wait::Fetch(ticket),
+            None => Wait::Retry,
+        }
+    }
+
+    /// Appends the effects as one record and applies them; without effects, only unlocks.
+    ///
+    /// The changes are visible when this returns and survive `kill -9`; they are durable once
+    /// the log's durable LSN reaches [`Committed::lsn`].
+    ///
+    /// # Errors
+    /// Nothing has changed then.
+    pub fn commit(mut self) -> Result<Committed, CommitError> {
+        if self.scratch.hashes.is_empty() && self.remaps.is_empty() {
+            return Ok(Committed { lsn: None, observed: self.observed });
+        }
+        let body_range = self.encode_record();
+        let record = match &body_range {
+            Some(from) => &self.scratch.effects[*from..],
+            None => &self.scratch.record[..],
+        };
+        let limit = self.core.commit_max.load(Ordering::Relaxed);
+        if record.len() > limit {
+            let error = Error::TooLarge { what: "commit", bytes: record.len() as u64, limit: limit as u64 };
+            return Err(CommitError::Failed(error));
+        }
+        let appended = match self.uses_reserve {
+            true => self.core.wal.append_reserved(record),
+            false => self.core.wal.append(record),
+        };
+        let lsn = match appended {
+            Ok(lsn) => lsn,
+            Err(AppendError::NoRoom) => {
+                let len = record.len();
+                self.unlock();
+                return Err(CommitError::Interrupted(Wait::Room(len)));
+            }
+            Err(AppendError::Failed(error)) => return Err(CommitError::Failed(error)),
+        };
+        let guard = AbortOnPanic;
+        self.apply(lsn);
+        std::mem::forget(guard);
+        let observed = self.observed.max(lsn);
+        self.unlock();
+        self.core.hook.drain();
+        Ok(Committed { lsn: Some(lsn), observed })
+    }
+
+    /// Writes the record's head in front of the effects; returns where the record starts in the
+    /// effects buffer, or `None` when it had to be assembled in `scratch.record`.
+    fn encode_record(&mut self) -> Option<usize> {
+        let mut totals: Vec<Total> = Vec::new();
+        for change in &self.scratch.totals {
+            if change.keys == 0 && change.expires == 0 {
+                continue;
+            }
+            let shard = self.shard(change.shard);
+            let part = shard.db(change.db);
+            let (keys, expires) = part.map_or((0, 0), |part| (part.keys, part.expires));
+            totals.push(Total {
+                db: change.db,
+                shard: change.shard,
+                keys: keys.checked_add_signed(change.keys).expect("no more keys go than there are"),
+                expires: expires.checked_add_signed(change.expires).expect("as above"),
+            });
+        }
+        let scratch = &mut *self.scratch;
+        scratch.record.clear();
+        put_head(&mut scratch.record, self.now_ms, &totals);
+        let head = scratch.record.len();
+        if head <= HEAD_ROOM {
+            scratch.effects[HEAD_ROOM - head..HEAD_ROOM].copy_from_slice(&scratch.record);
+            return Some(HEAD_ROOM - head);
+        }
+        scratch.record.extend_from_slice(&scratch.effects[HEAD_ROOM..]);
+        None
+    }
+
+    /// Applies the effects to memory. Must not fail.
+    fn apply(&mut self, lsn: Lsn) {
+        let store = &self.core.store;
+        for change in &self.scratch.totals {
+            let part = self.shard(change.shard).db_or_new(change.db);
+            part.keys = part.keys.checked_add_signed(change.keys).expect("checked when encoded");
+            part.expires = part.expires.checked_add_signed(change.expires).expect("checked when encoded");
+        }
+        let is_watched = self.core.hook.is_active();
+        let mut reader = Reader::new(&self.scratch.effects[HEAD_ROOM..]);
+        let mut hashes = self.scratch.hashes.iter();
+        while !reader.is_empty() {
+            let effect = read_effect(&mut reader).expect("encoded by this transaction");
+            if matches!(effect.change, Change::MapDb { .. }) {
+                continue;
+            }
+            let hash = *hashes.next().expect("one hash per keyed effect");
+            let shard = self.shard(hash.shard);
+            store
+                .apply(shard, hash, &effect, lsn, Origin::Live, self.now_ms)
+                .expect("the base of a planned delta is there: its shard stayed locked");
+            match effect.operation {
+                Operation::Expired => {
+                    store.stats.expired.fetch_add(1, Ordering::Relaxed);
+                }
+                Operation::Evicted => {
+                    store.stats.dropped.fetch_add(1, Ordering::Relaxed);
+                }
+                _ => {}
+            }
+            if is_watched {
+                if let Some(index) = store.db_index(effect.db) {
+                    self.core.hook.push(lsn, index, effect.key, effect.operation);
+                }
+            }
+        }
+        if !self.remaps.is_empty() {
+            assert_eq!(self.locked, u64::MAX, "the database map changes with all shards locked");
+            let mut shards: Vec<&mut Shard> = Store::shard_ids().map(|id| self.shard(id)).collect();
+            store.remap(&self.remaps, lsn, &mut shards);
+            if is_watched {
+                for (index, _) in &self.remaps {
+                    self.core.hook.push(lsn, *index, b"", self.operation);
+                }
+            }
+        }
+        let mut rest = self.locked;
+        while rest != 0 && rest.count_ones() as usize != SHARDS {
+            let id = ShardId(rest.trailing_zeros() as u8);
+            store.relieve(self.shard(id));
+            rest &= rest - 1;
+        }
+    }
+
+    fn unlock(&mut self) {
+        let mut rest = std::mem::take(&mut self.locked);
+        while rest != 0 {
+            let id = rest.trailing_zeros() as u8;
+            // SAFETY: `begin` locked exactly the shards whose bits are set, on this thread, and
+            // the bits are taken first, so that each is unlocked once.
+            unsafe { self.core.store.shard(ShardId(id)).raw().unlock() };
+            rest &= rest - 1;
+        }
+    }
+}
+
+impl Drop for Txn<'_> {
+    fn drop(&mut self) {
+        self.unlock();
+    }
+}
+
+/// Aborts the process when a panic unwinds through it: memory would differ from the log.
+struct AbortOnPanic;
+
+impl Drop for AbortOnPanic {
+    fn drop(&mut self) {
+        tracing::error!("panic while a logged commit was applied; aborting so that recovery replays it");
+        std::process::abort();
+    }
+}

@@ -1,0 +1,442 @@
+//! What a command can do inside a transaction: read entries and plan changes.
+
+use super::{Interrupt, TotalChange, Touched, Txn};
+use crate::error::Error;
+use crate::ids::{DbId, DbIndex, ExpireAt, Lsn};
+use crate::keyspace::entry::{BodyRef, Entry, flag};
+use crate::keyspace::hash::KeyHash;
+use crate::keyspace::shard::{FREQ_MAX, replaced};
+use crate::tier::promote::decode;
+use crate::tier::schema;
+use crate::tier::{Family, Lookup, ReadTier};
+use crate::value::{TypeTag, Value};
+use crate::wal::effect::{Change, Effect, Operation, Replaced, StringBody, put_effect};
+
+/// A value as a command sees it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum ValueRef<'a> {
+    /// A string that is a canonical integer.
+    Int(i64),
+    /// A string's bytes.
+    Bytes(&'a [u8]),
+}
+
+impl ValueRef<'_> {
+    /// The type of the value.
+    #[must_use]
+    pub fn type_tag(&self) -> TypeTag {
+        match self {
+            ValueRef::Int(_) | ValueRef::Bytes(_) => TypeTag::String,
+        }
+    }
+}
+
+/// A key that is there.
+#[derive(Clone, Copy, Debug)]
+pub struct Found<'a> {
+    pub value: ValueRef<'a>,
+    pub deadline: Option<ExpireAt>,
+    /// The string was made by editing (OBJECT ENCODING says `raw`).
+    pub is_raw: bool,
+    /// Access counter, 0 to 15.
+    pub freq: u8,
+    /// Memory of the entry in bytes, without its share of the table.
+    pub heap_bytes: usize,
+    /// LSN of the last change.
+    pub lsn: Lsn,
+}
+
+/// Up to this many changed keys are searched one by one.
+const LINEAR_MAX: usize = 8;
+
+/// State of a key before a change.
+struct Before {
+    exists: bool,
+    has_deadline: bool,
+    lsn: Lsn,
+    old: Replaced,
+}
+
+impl<'e> Txn<'e> {
+    /// Reads a key of the command's database; `None` if it does not exist. Counts as an access.
+    #[inline]
+    pub fn lookup(&mut self, key: &[u8]) -> Result<Option<Found<'_>>, Interrupt> {
+        self.lookup_in(self.db, key, true)
+    }
+
+    /// Like [`Txn::lookup`] without counting as an access.
+    pub fn peek(&mut self, key: &[u8]) -> Result<Option<Found<'_>>, Interrupt> {
+        self.lookup_in(self.db, key, false)
+    }
+
+    /// Reads a key of any database.
+    pub fn lookup_in(
+        &mut self,
+        db: DbIndex,
+        key: &[u8],
+        is_access: bool,
+    ) -> Result<Option<Found<'_>>, Interrupt> {
+        let hash = self.hash(key);
+        let db = self.db_id(db, hash)?;
+        if let Some(touched) = self.touched(hash, db, key) {
+            assert!(!touched.exists, "a command reads a key before it changes it");
+            return Ok(None);
+        }
+        if !self.is_alive(hash, db, key)? {
+            return Ok(None);
+        }
+        let part = self.shard(hash.shard).db_mut(db).expect("the key is there");
+        let entry = part.table.find_mut(hash, key).expect("the key is there");
+        if is_access && entry.freq() < FREQ_MAX {
+            entry.set_freq(entry.freq() + 1);
+        }
+        let value = match entry.body() {
+            BodyRef::Int(value) => ValueRef::Int(value),
+            BodyRef::Bytes(bytes) => ValueRef::Bytes(bytes),
+            BodyRef::Boxed(Value::String(string)) => ValueRef::Bytes(string.as_bytes()),
+            _ => unreachable!("`is_alive` lets only values pass"),
+        };
+        Ok(Some(Found {
+            value,
+            deadline: entry.deadline(),
+            is_raw: entry.has(flag::RAW),
+            freq: entry.freq(),
+            heap_bytes: entry.heap_bytes(),
+            lsn: entry.lsn(),
+        }))
+    }
+
+    /// Whether a key exists, with the private changes of this transaction.
+    pub fn exists(&mut self, key: &[u8]) -> Result<bool, Interrupt> {
+        self.exists_in(self.db, key)
+    }
+
+    /// Whether a key of any database exists, with the private changes of this transaction.
+    pub fn exists_in(&mut self, db: DbIndex, key: &[u8]) -> Result<bool, Interrupt> {
+        let hash = self.hash(key);
+        let db = self.db_id(db, hash)?;
+        match self.touched(hash, db, key) {
+            Some(touched) => Ok(touched.exists),
+            None => self.is_alive(hash, db, key),
+        }
+    }
+
+    /// Stores a string whatever the key held, with this deadline and no other.
+    /// `is_raw`: the string was made by editing.
+    pub fn put_string(
+        &mut self,
+        key: &[u8],
+        body: StringBody<'_>,
+        deadline: Option<ExpireAt>,
+        is_raw: bool,
+    ) -> Result<(), Interrupt> {
+        self.put_string_in(self.db, key, body, deadline, is_raw)
+    }
+
+    /// Like [`Txn::put_string`] in any database.
+    pub fn put_string_in(
+        &mut self,
+        db: DbIndex,
+        key: &[u8],
+        body: StringBody<'_>,
+        deadline: Option<ExpireAt>,
+        is_raw: bool,
+    ) -> Result<(), Interrupt> {
+        let hash = self.hash(key);
+        let db = self.db_id(db, hash)?;
+        let before = self.before(hash, db, key, deadline)?;
+        let at = self.push(hash, db, key, Change::Put { body, deadline, old: before.old, is_raw });
+        self.note(hash, db, key, at, &before, (true, deadline.is_some()));
+        Ok(())
+    }
+
+    /// Deletes a key; whether it was there.
+    pub fn delete(&mut self, key: &[u8]) -> Result<bool, Interrupt> {
+        self.delete_in(self.db, key)
+    }
+
+    /// Deletes a key of any database; whether it was there.
+    pub fn delete_in(&mut self, db: DbIndex, key: &[u8]) -> Result<bool, Interrupt> {
+        let hash = self.hash(key);
+        let db = self.db_id(db, hash)?;
+        let before = self.before(hash, db, key, None)?;
+        if !before.exists {
+            return Ok(false);
+        }
+        let at = self.push(hash, db, key, Change::Delete { old: before.old });
+        self.note(hash, db, key, at, &before, (false, false));
+        Ok(true)
+    }
+
+    /// Sets or removes the deadline of a key that exists.
+    pub fn set_deadline(&mut self, key: &[u8], deadline: Option<ExpireAt>) -> Result<(), Interrupt> {
+        let hash = self.hash(key);
+        let db = self.db_id(self.db, hash)?;
+        let before = self.before(hash, db, key, deadline)?;
+        assert!(before.exists, "the command looked the key up");
+        let change = Change::SetDeadline { base: before.lsn, deadline, old_hint: before.old.hint };
+        let at = self.push(hash, db, key, change);
+        self.note(hash, db, key, at, &before, (true, deadline.is_some()));
+        Ok(())
+    }
+
+    /// Appends to a string that exists. Logs only the new bytes.
+    pub fn append(&mut self, key: &[u8], bytes: &[u8]) -> Result<(), Interrupt> {
+        self.edit(key, |base| Change::Append { base, bytes })
+    }
+
+    /// Overwrites bytes of a string that exists, filling a gap with zeros. Logs only these bytes.
+    pub fn set_range(&mut self, key: &[u8], offset: usize, bytes: &[u8]) -> Result<(), Interrupt> {
+        self.edit(key, |base| Change::SetRange { base, offset: offset as u64, bytes })
+    }
+
+    fn edit<'b>(&mut self, key: &[u8], change: impl FnOnce(Lsn) -> Change<'b>) -> Result<(), Interrupt> {
+        let hash = self.hash(key);
+        let db = self.db_id(self.db, hash)?;
+        let deadline = self.deadline_of(hash, db, key);
+        let before = self.before(hash, db, key, deadline)?;
+        assert!(before.exists, "the command looked the key up");
+        let at = self.push(hash, db, key, change(before.lsn));
+        self.note(hash, db, key, at, &before, (true, before.has_deadline));
+        Ok(())
+    }
+
+    /// Deletes whatever keys the given databases hold, by giving them new ids. Needs
+    /// [`super::Mode::All`].
+    pub fn flush(&mut self, databases: &[DbIndex]) {
+        let changes: Vec<_> = databases.iter().map(|index| (*index, self.core.store.allot_db())).collect();
+        self.remap(&changes);
+    }
+
+    /// Exchanges two databases. Needs [`super::Mode::All`].
+    pub fn swap(&mut self, a: DbIndex, b: DbIndex) {
+        let (id_a, id_b) = (self.core.store.db_id(a), self.core.store.db_id(b));
+        self.remap(&[(a, id_b), (b, id_a)]);
+    }
+
+    fn remap(&mut self, changes: &[(DbIndex, DbId)]) {
+        assert_eq!(self.locked, u64::MAX, "changes of whole databases lock all shards");
+        for (index, id) in changes {
+            let change = Change::MapDb { index: *index };
+            let effect = Effect { operation: self.operation, db: *id, key: b"", change };
+            put_effect(&mut self.scratch.effects, &effect);
+            self.remaps.push((*index, *id));
+        }
+    }
+
+    /// Keys of a database, both tiers, as far as its shards are locked.
+    #[must_use]
+    pub fn key_count(&self, db: DbIndex) -> u64 {
+        let db = self.core.store.db_id(db);
+        (0..64u8)
+            .filter(|id| self.locked & (1 << id) != 0)
+            .map(|id| self.shard(crate::ids::ShardId(id)).db(db).map_or(0, |part| part.keys))
+            .sum()
+    }
+
+    /// Whether the key's shard is locked (then its database's id is stable), else asks for it.
+    #[inline]
+    fn db_id(&mut self, index: DbIndex, hash: KeyHash) -> Result<DbId, Interrupt> {
+        if self.locked & (1 << hash.shard.0) == 0 {
+            self.scratch.more_shards |= 1 << hash.shard.0;
+            return Err(Interrupt);
+        }
+        Ok(self.core.store.db_id(index))
+    }
+
+    #[inline]
+    fn touched(&self, hash: KeyHash, db: DbId, key: &[u8]) -> Option<&Touched> {
+        let at = self.touched_at(hash, db, key)?;
+        self.scratch.touched.get(at)
+    }
+
+    fn touched_at(&self, hash: KeyHash, db: DbId, key: &[u8]) -> Option<usize> {
+        let scratch = &*self.scratch;
+        let is_it = |t: &Touched| {
+            t.table == hash.table && t.db == db && scratch.effects[t.key.0..t.key.0 + t.key.1] == *key
+        };
+        if scratch.touched.len() <= LINEAR_MAX {
+            return scratch.touched.iter().position(is_it);
+        }
+        let at = scratch.touched_index.find(hash.table, |at| is_it(&scratch.touched[*at as usize]));
+        at.map(|at| *at as usize)
+    }
+
+    fn deadline_of(&self, hash: KeyHash, db: DbId, key: &[u8]) -> Option<ExpireAt> {
+        let part = self.shard(hash.shard).db(db)?;
+        part.table.find(hash, key)?.deadline()
+    }
+
+    /// Whether a live value is in memory now. A key past its deadline is deleted by this
+    /// transaction and counts as gone.
+    #[inline]
+    fn is_alive(&mut self, hash: KeyHash, db: DbId, key: &[u8]) -> Result<bool, Interrupt> {
+        let shard = self.shard(hash.shard);
+        let gone_lsn = shard.gone_lsn;
+        let Some(part) = shard.db(db) else {
+            self.observe(gone_lsn);
+            return Ok(false);
+        };
+        let Some(entry) = part.table.find(hash, key) else {
+            if part.keys != part.hot {
+                return self.miss(hash, db, key);
+            }
+            shard.misses += 1;
+            self.observe(gone_lsn);
+            return Ok(false);
+        };
+        let lsn = entry.lsn();
+        if !entry.is_value() {
+            shard.misses += 1;
+            self.observe(lsn.max(gone_lsn));
+            return Ok(false);
+        }
+        if let BodyRef::Boxed(Value::Unresolved(_)) = entry.body() {
+            return self.miss(hash, db, key);
+        }
+        let is_dead = entry.deadline().is_some_and(|at| at.is_past(self.now_ms));
+        if is_dead {
+            shard.misses += 1;
+            self.expire(hash, db, key);
+        } else {
+            shard.hits += 1;
+        }
+        self.observe(lsn);
+        Ok(!is_dead)
+    }
+
+    #[inline]
+    fn observe(&mut self, lsn: Lsn) {
+        self.observed = self.observed.max(lsn);
+    }
+
+    /// The record is not in memory: asks for it, or reads it here in the last round.
+    #[cold]
+    fn miss(&mut self, hash: KeyHash, db: DbId, key: &[u8]) -> Result<bool, Interrupt> {
+        if !self.reads_synchronously {
+            self.scratch.missing.push((db, Box::from(key)));
+            return Err(Interrupt);
+        }
+        if let Err(error) = self.read_now(hash, db, key) {
+            self.failure = Some(error);
+            return Err(Interrupt);
+        }
+        let part = self.shard(hash.shard).db(db);
+        match part.and_then(|part| part.table.find(hash, key)) {
+            Some(_) => self.is_alive(hash, db, key),
+            None => Ok(false),
+        }
+    }
+
+    fn read_now(&mut self, hash: KeyHash, db: DbId, key: &[u8]) -> Result<(), Error> {
+        let store = &self.core.store;
+        let (mut row_key, mut row, mut pages) = (Vec::new(), Vec::new(), Vec::new());
+        schema::put_row_key(&mut row_key, db, hash.bucket, key);
+        let found = match store.cold.get(Family::Keys, &row_key, ReadTier::Disk, &mut row)? {
+            Lookup::Found(row) => Some(decode(store, db, key, row, &mut pages)?),
+            Lookup::Absent | Lookup::NotCached => None,
+        };
+        // Not pinned, but nobody can evict it before this transaction unlocks.
+        self.shard(hash.shard).install(hash, db, key, found, false)?;
+        Ok(())
+    }
+
+    /// Plans the deletion of a key past its deadline.
+    fn expire(&mut self, hash: KeyHash, db: DbId, key: &[u8]) {
+        if self.core.wal.latched().is_some() {
+            return;
+        }
+        let part = self.shard(hash.shard).db(db).expect("the key is there");
+        let entry = part.table.find(hash, key).expect("the key is there");
+        let before = before_of(entry, None);
+        let effect =
+            Effect { operation: Operation::Expired, db, key, change: Change::Delete { old: before.old } };
+        let key_at = put_effect(&mut self.scratch.effects, &effect);
+        self.scratch.hashes.push(hash);
+        self.note(hash, db, key, key_at, &before, (false, false));
+    }
+
+    /// The state that a change with the new deadline meets.
+    fn before(
+        &mut self,
+        hash: KeyHash,
+        db: DbId,
+        key: &[u8],
+        deadline: Option<ExpireAt>,
+    ) -> Result<Before, Interrupt> {
+        let touched = self.touched(hash, db, key).map(|t| (t.exists, t.has_deadline));
+        if touched.is_none() && !self.is_alive(hash, db, key)? {
+            // It may just have expired: then the plan holds its deletion, and says so.
+            return Ok(Before { exists: false, has_deadline: false, lsn: Lsn(0), old: Replaced::default() });
+        }
+        let part = self.shard(hash.shard).db(db);
+        let entry = part.and_then(|part| part.table.find(hash, key));
+        let mut before = match entry {
+            Some(entry) => before_of(entry, deadline),
+            None => Before { exists: false, has_deadline: false, lsn: Lsn(0), old: Replaced::default() },
+        };
+        if let Some((exists, has_deadline)) = touched {
+            (before.exists, before.has_deadline) = (exists, has_deadline);
+        }
+        Ok(before)
+    }
+
+    /// Adds an effect; returns where its key lies in the effects buffer.
+    fn push(&mut self, hash: KeyHash, db: DbId, key: &[u8], change: Change<'_>) -> usize {
+        let effect = Effect { operation: self.operation, db, key, change };
+        self.scratch.hashes.push(hash);
+        put_effect(&mut self.scratch.effects, &effect)
+    }
+
+    /// Notes the private state of a key and what it does to the totals.
+    #[inline]
+    fn note(
+        &mut self,
+        hash: KeyHash,
+        db: DbId,
+        key: &[u8],
+        key_at: usize,
+        before: &Before,
+        after: (bool, bool),
+    ) {
+        let (exists, has_deadline) = after;
+        let keys = i64::from(exists) - i64::from(before.exists);
+        let expires = i64::from(exists && has_deadline) - i64::from(before.exists && before.has_deadline);
+        if keys != 0 || expires != 0 {
+            let totals = &mut self.scratch.totals;
+            match totals.iter_mut().find(|t| t.db == db && t.shard == hash.shard) {
+                Some(total) => {
+                    total.keys += keys;
+                    total.expires += expires;
+                }
+                None => totals.push(TotalChange { db, shard: hash.shard, keys, expires }),
+            }
+        }
+        if let Some(at) = self.touched_at(hash, db, key) {
+            let touched = &mut self.scratch.touched[at];
+            (touched.exists, touched.has_deadline) = after;
+            return;
+        }
+        let scratch = &mut *self.scratch;
+        let touched = Touched { db, table: hash.table, key: (key_at, key.len()), exists, has_deadline };
+        scratch.touched.push(touched);
+        let len = scratch.touched.len();
+        if len > LINEAR_MAX {
+            let from = if len == LINEAR_MAX + 1 { 0 } else { len - 1 };
+            for at in from..len {
+                let touched = &scratch.touched;
+                let table = touched[at].table;
+                scratch.touched_index.insert_unique(table, at as u32, |at| touched[*at as usize].table);
+            }
+        }
+    }
+}
+
+fn before_of(entry: &Entry, deadline: Option<ExpireAt>) -> Before {
+    Before {
+        exists: entry.is_value(),
+        has_deadline: entry.is_value() && entry.deadline().is_some(),
+        lsn: entry.lsn(),
+        old: replaced(entry, deadline),
+    }
+}

@@ -1,0 +1,326 @@
+//! A store on simulated files, with commands as plain functions.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use lux_engine::env::Clock;
+use lux_engine::env::sim::{SimClock, SimFiles, SimRng};
+use lux_engine::ids::{DbIndex, ExpireAt, Lsn};
+use lux_engine::tier::memory::MemoryStore;
+use lux_engine::txn::{CommitError, Committed, Mode, Scratch, Txn, ValueRef, Wait};
+use lux_engine::wal::FsyncPolicy;
+use lux_engine::wal::effect::{Operation, StringBody};
+use lux_engine::{Cold, Engine, EngineConfig, Error, Result};
+
+pub const DB: DbIndex = DbIndex(0);
+const START_MS: u64 = 1_700_000_000_000;
+
+/// A store and what it stands on.
+pub struct Rig {
+    pub files: SimFiles,
+    pub clock: Arc<SimClock>,
+    pub cold: MemoryStore,
+    pub engine: Engine,
+    pub options: Options,
+}
+
+/// What a test may choose.
+#[derive(Clone, Copy)]
+pub struct Options {
+    pub maxmemory: u64,
+    pub failpoints: u32,
+    pub fsync: FsyncPolicy,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options { maxmemory: 64 << 20, failpoints: 0, fsync: FsyncPolicy::No }
+    }
+}
+
+fn config(files: &SimFiles, clock: &Arc<SimClock>, cold: &MemoryStore, options: Options) -> EngineConfig {
+    let mut config = EngineConfig::new(
+        PathBuf::from("/data"),
+        Arc::new(files.clone()),
+        Arc::clone(clock) as Arc<dyn Clock>,
+        Cold::Memory(cold.clone()),
+        options.maxmemory,
+    );
+    config.is_background = false;
+    config.fsync = options.fsync;
+    config.failpoints = options.failpoints;
+    // Rounds happen when a test asks for one.
+    config.checkpoint_interval_ms = u64::MAX;
+    config
+}
+
+impl Rig {
+    /// An empty store.
+    pub fn new() -> Rig {
+        Rig::with(Options::default())
+    }
+
+    /// An empty store with these options.
+    pub fn with(options: Options) -> Rig {
+        let clock = Arc::new(SimClock::new(START_MS));
+        Rig::open(SimFiles::new(), clock, MemoryStore::new(), options).expect("an empty folder opens")
+    }
+
+    /// Opens what is there.
+    pub fn open(files: SimFiles, clock: Arc<SimClock>, cold: MemoryStore, options: Options) -> Result<Rig> {
+        let engine = Engine::open(config(&files, &clock, &cold, options))?;
+        Ok(Rig { files, clock, cold, engine, options })
+    }
+
+    /// The process dies: memory is gone, files and rows stay as they are.
+    pub fn kill(self) -> Rig {
+        self.try_kill().expect("a killed store opens")
+    }
+
+    /// Like [`Rig::kill`], with the outcome of opening.
+    pub fn try_kill(self) -> Result<Rig> {
+        self.engine.stop();
+        let files = self.files.kill();
+        let cold = self.cold.crash(self.cold.pending_batches());
+        Rig::open(files, self.clock, cold, self.options)
+    }
+
+    /// The power goes: any subset of unsynced sectors and any prefix of unflushed batches stay.
+    pub fn power_cut(self, rng: &mut SimRng) -> Result<Rig> {
+        self.engine.stop();
+        let keep = rng.below(self.cold.pending_batches() as u64 + 1) as usize;
+        let files = self.files.crash(rng);
+        let cold = self.cold.crash(keep);
+        Rig::open(files, self.clock, cold, self.options)
+    }
+
+    /// A clean stop and a start.
+    pub fn restart(self) -> Rig {
+        self.engine.close().expect("closes");
+        let files = self.files.kill();
+        let cold = self.cold.crash(self.cold.pending_batches());
+        Rig::open(files, self.clock, cold, self.options).expect("opens after a clean stop")
+    }
+
+    /// Runs a command: again and again until it is not interrupted.
+    pub fn run<R>(
+        &self,
+        db: DbIndex,
+        keys: &[&[u8]],
+        mode: Mode,
+        command: impl FnMut(&mut Txn<'_>) -> Result<R, lux_engine::txn::Interrupt>,
+    ) -> Result<(R, Committed)> {
+        run(&self.engine, db, keys, mode, command)
+    }
+
+    fn one<R>(
+        &self,
+        key: &[u8],
+        operation: Operation,
+        mut command: impl FnMut(&mut Txn<'_>) -> Result<R, lux_engine::txn::Interrupt>,
+    ) -> R {
+        let outcome = self.run(DB, &[key], Mode::Keys, |txn| {
+            txn.set_operation(operation);
+            command(txn)
+        });
+        outcome.expect("commits").0
+    }
+
+    pub fn get(&self, key: &[u8]) -> Option<Vec<u8>> {
+        self.one(key, Operation::Set, |txn| Ok(txn.lookup(key)?.map(|found| text(found.value))))
+    }
+
+    pub fn deadline(&self, key: &[u8]) -> Option<u64> {
+        self.one(key, Operation::Set, |txn| {
+            Ok(txn.peek(key)?.and_then(|found| found.deadline).map(|at| at.0))
+        })
+    }
+
+    pub fn set(&self, key: &[u8], value: &[u8]) {
+        self.set_until(key, value, None);
+    }
+
+    pub fn set_until(&self, key: &[u8], value: &[u8], deadline: Option<u64>) {
+        self.one(key, Operation::Set, |txn| txn.put_string(key, body(value), deadline.map(ExpireAt), false));
+    }
+
+    pub fn del(&self, key: &[u8]) -> bool {
+        self.one(key, Operation::Del, |txn| txn.delete(key))
+    }
+
+    /// APPEND of a key; creates it when absent.
+    pub fn append(&self, key: &[u8], bytes: &[u8]) {
+        self.one(key, Operation::Append, |txn| match txn.lookup(key)? {
+            Some(_) => txn.append(key, bytes),
+            None => txn.put_string(key, StringBody::Bytes(bytes), None, false),
+        });
+    }
+
+    /// SETRANGE of a key that exists.
+    pub fn set_range(&self, key: &[u8], offset: usize, bytes: &[u8]) -> bool {
+        self.one(key, Operation::SetRange, |txn| {
+            if txn.lookup(key)?.is_none() {
+                return Ok(false);
+            }
+            txn.set_range(key, offset, bytes).map(|()| true)
+        })
+    }
+
+    pub fn expire_at(&self, key: &[u8], deadline: Option<u64>) -> bool {
+        self.one(key, Operation::PExpireAt, |txn| {
+            if txn.lookup(key)?.is_none() {
+                return Ok(false);
+            }
+            txn.set_deadline(key, deadline.map(ExpireAt)).map(|()| true)
+        })
+    }
+
+    pub fn rename(&self, from: &[u8], to: &[u8]) -> bool {
+        let outcome = self.run(DB, &[from, to], Mode::Keys, |txn| {
+            txn.set_operation(Operation::Rename);
+            let Some(found) = txn.lookup(from)? else { return Ok(false) };
+            let (value, deadline) = (text(found.value), found.deadline);
+            if from != to {
+                txn.put_string(to, body(&value), deadline, false)?;
+                txn.delete(from)?;
+            }
+            Ok(true)
+        });
+        outcome.expect("commits").0
+    }
+
+    /// MSET: all or nothing.
+    pub fn mset(&self, pairs: &[(&[u8], &[u8])]) -> Committed {
+        let keys: Vec<&[u8]> = pairs.iter().map(|(key, _)| *key).collect();
+        let outcome = self.run(DB, &keys, Mode::Keys, |txn| {
+            txn.set_operation(Operation::MSet);
+            pairs.iter().try_for_each(|(key, value)| txn.put_string(key, body(value), None, false))
+        });
+        outcome.expect("commits").1
+    }
+
+    pub fn flush_db(&self, db: DbIndex) {
+        let outcome = self.run(db, &[], Mode::All, |txn| {
+            txn.set_operation(Operation::FlushDb);
+            txn.flush(&[db]);
+            Ok(())
+        });
+        outcome.expect("commits");
+    }
+
+    pub fn swap_db(&self, a: DbIndex, b: DbIndex) {
+        let outcome = self.run(a, &[], Mode::All, |txn| {
+            txn.set_operation(Operation::SwapDb);
+            txn.swap(a, b);
+            Ok(())
+        });
+        outcome.expect("commits");
+    }
+
+    /// Moves everything out of memory and shows that it is cold.
+    pub fn evict_all(&self) {
+        self.engine.evict(DB, Box::new(|_| true)).expect("evicts");
+        let id = self.engine.store().db_id(DB);
+        let hot: u64 = (0..64u8)
+            .map(|shard| self.engine.store().lock(lux_engine::ids::ShardId(shard)))
+            .map(|shard| shard.db(id).map_or(0, |part| part.hot))
+            .sum();
+        assert_eq!(hot, 0, "everything must be cold now");
+    }
+
+    pub fn checkpoint(&self) {
+        self.engine.checkpoint().expect("a round succeeds");
+    }
+
+    /// Makes the log durable.
+    pub fn sync(&self) -> Lsn {
+        let last = self.engine.wal().last_lsn();
+        self.engine.wal().request_sync(last);
+        self.engine.wal().wait_durable_blocking(last).expect("syncs");
+        last
+    }
+
+    pub fn advance(&self, millis: u64) {
+        self.clock.advance(Duration::from_millis(millis));
+    }
+
+    pub fn now_ms(&self) -> u64 {
+        self.engine.now_ms()
+    }
+
+    /// All keys by SCAN, sorted; asserts that none comes twice from an unchanging store.
+    pub fn scan_all(&self) -> Vec<Vec<u8>> {
+        let (mut keys, mut from) = (Vec::new(), Some(0));
+        while let Some(cursor) = from {
+            let step = self.engine.scan(DB, cursor, 10).expect("scans");
+            keys.extend(step.keys.into_iter().map(|(key, _)| key));
+            from = step.next;
+        }
+        keys.sort();
+        keys
+    }
+
+    /// DBSIZE and the number of deadlines equal a recount of entries and rows.
+    pub fn check_counters(&self) {
+        for index in 0..16 {
+            let index = DbIndex(index);
+            let recount = self.engine.store().recount(self.engine.store().db_id(index)).expect("recounts");
+            assert_eq!(self.engine.key_counts(index), recount, "counters of database {index}");
+        }
+    }
+}
+
+/// Runs a command until it is not interrupted.
+pub fn run<R>(
+    engine: &Engine,
+    db: DbIndex,
+    keys: &[&[u8]],
+    mode: Mode,
+    mut command: impl FnMut(&mut Txn<'_>) -> Result<R, lux_engine::txn::Interrupt>,
+) -> Result<(R, Committed)> {
+    let mut scratch = Scratch::default();
+    let mut waits = Vec::new();
+    loop {
+        let mut txn = engine.begin(&mut scratch, db, keys, mode, engine.now_ms());
+        let wait = match command(&mut txn) {
+            Ok(result) => match txn.commit() {
+                Ok(committed) => return Ok((result, committed)),
+                Err(CommitError::Failed(error)) => return Err(error),
+                Err(CommitError::Interrupted(wait)) => wait,
+            },
+            Err(_) => match txn.take_failure() {
+                Some(error) => return Err(error),
+                None => txn.abandon(),
+            },
+        };
+        match &wait {
+            Wait::Retry => {}
+            Wait::Fetch(ticket) => ticket.wait()?,
+            Wait::Room(len) => engine.wal().wait_room_blocking(*len, Duration::from_secs(5))?,
+        }
+        waits.push(wait);
+        assert!(waits.len() < 100, "a command must end");
+    }
+}
+
+/// The bytes of a string as a client reads them.
+pub fn text(value: ValueRef<'_>) -> Vec<u8> {
+    match value {
+        ValueRef::Int(value) => value.to_string().into_bytes(),
+        ValueRef::Bytes(bytes) => bytes.to_vec(),
+    }
+}
+
+/// The body that SET stores.
+pub fn body(value: &[u8]) -> StringBody<'_> {
+    match lux_engine::value::string::number::parse_int(value) {
+        Some(number) => StringBody::Int(number),
+        None => StringBody::Bytes(value),
+    }
+}
+
+/// Whether an error says that data is damaged.
+pub fn is_corruption(error: &Error) -> bool {
+    matches!(error, Error::Corruption { .. })
+}
