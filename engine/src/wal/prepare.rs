@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
+use super::FsyncPolicy;
 use super::frame;
 use super::segment::{PAGE, RESERVE_NAME, SEGMENT_HEADER_BYTES, Segment, is_no_space, segment_name};
 use super::writer::{Log, Prepared, end_of};
@@ -140,14 +141,18 @@ impl Log {
         while let Some(missing) = self.missing_window() {
             let (segment, offset) = match &missing {
                 Missing::Current { segment, offset } | Missing::Ahead { segment, offset } => {
-                    (segment, *offset)
+                    (Arc::clone(segment), *offset)
                 }
-                Missing::Next { segment } => (segment, 0),
+                Missing::Next { segment } => (Arc::clone(segment), 0),
             };
             let len = WINDOW_BYTES.min(segment.bytes - offset) as usize;
             match segment.file.window(offset, len) {
                 Ok(mut window) => {
                     window.prefault();
+                    if let Err(e) = self.settle_window(&segment) {
+                        self.latch(&e);
+                        return;
+                    }
                     self.install(missing, window);
                 }
                 Err(e) => {
@@ -157,6 +162,18 @@ impl Log {
                 }
             }
         }
+    }
+
+    /// Under `Always`, brings the prefaulted zeros to the disk before somebody waits for a sync, so
+    /// that no group commit has to write a whole window of them. Six interleaved runs on a busy
+    /// ext4 host showed no difference either way; measure on a quiet one before relying on it.
+    fn settle_window(&self, segment: &Segment) -> Result<()> {
+        if self.policy() != FsyncPolicy::Always {
+            return Ok(());
+        }
+        // DURABILITY: none is gained for records; a failure is one all the same, since the kernel
+        // reports a lost page to one sync only.
+        segment.file.sync_data().map_err(|e| Error::io("sync", &segment.path, e))
     }
 
     fn missing_window(&self) -> Option<Missing> {

@@ -454,6 +454,44 @@ fn frames_inside_values_prove_nothing() {
     assert_eq!(report.last_lsn, Lsn(1));
 }
 
+/// Whatever bytes change, wherever: the open refuses, or what it replays is a true prefix.
+#[test]
+fn random_damage_never_panics_nor_changes_a_record() {
+    let files = SimFiles::new();
+    let opened = open(&files);
+    append_many(&opened.wal, 40);
+    sync(&opened.wal);
+    append_many(&opened.wal, 60);
+    drop(opened);
+    let (mut refused, mut cut) = (0, 0);
+    for seed in 0..300 {
+        let mut rng = SimRng::new(seed);
+        let disk = files.kill();
+        let all = segments(&disk);
+        for _ in 0..=rng.below(4) {
+            let path = &all[rng.below(all.len() as u64) as usize];
+            let file = disk.open(path, OpenMode::ReadWrite).unwrap();
+            let at = rng.below(file.len().unwrap());
+            match rng.below(8) {
+                0 => file.truncate(at).unwrap(),
+                1 => file.write_at(&rng.next_u64().to_le_bytes(), at).unwrap(),
+                2 => file.write_at(&u32::MAX.to_le_bytes(), at / 8 * 8).unwrap(),
+                _ if at < file.len().unwrap() => disk.flip(path, at, 1 << rng.below(8)),
+                _ => {}
+            }
+        }
+        match try_open(&disk, config(), OpenFrom::default()) {
+            Ok(opened) => {
+                assert_eq!(opened.replayed, upto(opened.report.last_lsn.0));
+                cut += u64::from(opened.report.cut.is_some());
+            }
+            Err(Error::Corruption { .. }) => refused += 1,
+            Err(e) => panic!("{e}"),
+        }
+    }
+    assert!(refused > 20 && cut > 20, "{refused} refused, {cut} cut");
+}
+
 // Failure.
 
 #[test]
@@ -817,4 +855,28 @@ fn measure_append() {
             wal.status()
         );
     }
+}
+
+/// The same for group commits of one client.
+#[test]
+#[ignore = "prints a measurement"]
+fn measure_always() {
+    let dir = tempfile::tempdir_in(std::env::var("WAL_BENCH_DIR").unwrap_or("/tmp".into())).unwrap();
+    let config = WalConfig { fsync: FsyncPolicy::Always, ..WalConfig::new(dir.path().join("wal"), STORE) };
+    let clock = Arc::new(SystemClock::new());
+    let (wal, _) =
+        Wal::open(Arc::new(SystemFiles), clock.clone(), config, OpenFrom::default(), &mut |_| Ok(()))
+            .unwrap();
+    let mut rng = SimRng::new(1);
+    let body: Vec<u8> = (0..4000).map(|_| rng.next_u64() as u8).collect();
+    let mut took: Vec<u64> = (0..4000)
+        .map(|_| {
+            let begin = clock.monotonic_ns();
+            let lsn = wal.append(&body).expect("room is prepared ahead");
+            wal.wait_durable_blocking(lsn).unwrap();
+            (clock.monotonic_ns() - begin) / 1000
+        })
+        .collect();
+    took.sort_unstable();
+    println!("Always: us p50 {} p99 {} p99.9 {} max {}", took[2000], took[3960], took[3996], took[3999]);
 }

@@ -4,7 +4,7 @@
 //! (APPEND, SETRANGE) plan only the bytes that change, so a big string is never copied.
 
 use lux_engine::ids::ExpireAt;
-use lux_engine::txn::StringBody;
+use lux_engine::wal::effect::{Operation, StringBody};
 use lux_engine::value::string::lcs::{self, LcsError, LcsMatch};
 use lux_engine::value::string::number::{IntText, LongDouble, parse_int};
 use lux_engine::value::string::range::{getrange, setrange_len};
@@ -442,7 +442,7 @@ impl<'a> SetOptions<'a> {
             Some(1) => Condition::IfPresent,
             Some(_) => Condition::IfEqual(args.bytes()?),
         };
-        let repeats = std::mem::discriminant(&self.condition) == std::mem::discriminant(&condition);
+        let repeats = self.condition == condition && !matches!(condition, Condition::IfEqual(_));
         if self.condition != Condition::Always && !repeats {
             return Err(errors::SYNTAX);
         }
@@ -492,6 +492,7 @@ fn set(ctx: &mut Context<'_>, mut args: Args<'_>, reply: &mut dyn ReplySink) -> 
     }
     if deadline.is_some_and(|at| at.is_past(ctx.now_ms())) {
         // It would be gone before anybody could read it.
+        ctx.set_operation(Operation::Del);
         ctx.delete(key)?;
     } else {
         store(ctx, key, value, deadline)?;
@@ -600,6 +601,7 @@ fn getex(ctx: &mut Context<'_>, mut args: Args<'_>, reply: &mut dyn ReplySink) -
         Lifetime::Until(clock, text) => {
             let deadline = clock.deadline(text, now_ms, "getex")?;
             if deadline.is_past(now_ms) {
+                ctx.set_operation(Operation::Del);
                 ctx.delete(key)?;
             } else {
                 ctx.set_deadline(key, Some(deadline))?;

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use super::number::parse_int;
-use super::range::{clamp_inclusive, from_either_end};
+use super::range::{clamp_inclusive, from_either_end, is_reversed};
 
 /// What the bounds of BITCOUNT and BITPOS count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +66,9 @@ pub fn bitcount(bytes: &[u8], bounds: Option<Bounds>) -> u64 {
     let Some(bounds) = bounds else {
         return popcount(bytes);
     };
+    if bounds.end.is_some_and(|end| is_reversed(bounds.start, end)) {
+        return 0;
+    }
     let Some(bits) = bounds.bits(bytes.len()) else {
         return 0;
     };
@@ -77,7 +80,8 @@ pub fn bitcount(bytes: &[u8], bounds: Option<Bounds>) -> u64 {
 
 /// `BITPOS`: the first bit equal to `bit`, or -1.
 ///
-/// Without an end, a zero is always found: at the latest right behind the string. An empty string
+/// Unlike in BITCOUNT, two negative bounds in the wrong order that both lie before the string mean
+/// its first unit. Without an end, a zero is always found: at the latest right behind the string. An empty string
 /// (or part of it) holds neither bit. For a key that does not exist the answer is 0 or -1 instead,
 /// which is the caller's to give.
 #[must_use]
@@ -165,35 +169,53 @@ pub enum BitOp {
     Not,
 }
 
-/// `BITOP`: combines the sources; shorter ones (missing keys are empty) count as zero-padded.
+/// `BITOP` in the making: takes the sources one after the other.
 ///
-/// The result is as long as the longest source. `Not` looks at the first source alone.
-#[must_use]
-pub fn bitop(op: BitOp, sources: &[&[u8]]) -> Vec<u8> {
-    let Some((first, others)) = sources.split_first() else {
-        return Vec::new();
-    };
-    if op == BitOp::Not {
-        return first.iter().map(|byte| !byte).collect();
+/// Shorter sources (missing keys are empty) count as zero-padded; the result is as long as the
+/// longest one.
+pub struct BitOpResult {
+    op: BitOp,
+    bytes: Vec<u8>,
+    is_empty: bool,
+}
+
+impl BitOpResult {
+    /// Starts without a source.
+    #[must_use]
+    pub fn new(op: BitOp) -> Self {
+        BitOpResult { op, bytes: Vec::new(), is_empty: true }
     }
-    let len = sources.iter().map(|source| source.len()).max().unwrap_or(0);
-    let mut result = Vec::with_capacity(len);
-    result.extend_from_slice(first);
-    result.resize(len, 0);
-    for source in others {
-        let (shared, beyond) = result.split_at_mut(source.len());
-        let pairs = shared.iter_mut().zip(*source);
-        match op {
+
+    /// Combines one more source. For `Not` there is only one.
+    pub fn add(&mut self, source: &[u8]) {
+        if std::mem::take(&mut self.is_empty) {
+            match self.op {
+                BitOp::Not => self.bytes.extend(source.iter().map(|byte| !byte)),
+                _ => self.bytes.extend_from_slice(source),
+            }
+            return;
+        }
+        if source.len() > self.bytes.len() {
+            self.bytes.resize(source.len(), 0);
+        }
+        let (shared, beyond) = self.bytes.split_at_mut(source.len());
+        let pairs = shared.iter_mut().zip(source);
+        match self.op {
             BitOp::And => {
                 pairs.for_each(|(byte, other)| *byte &= other);
                 beyond.fill(0);
             }
             BitOp::Or => pairs.for_each(|(byte, other)| *byte |= other),
             BitOp::Xor => pairs.for_each(|(byte, other)| *byte ^= other),
-            BitOp::Not => unreachable!("answered above"),
+            BitOp::Not => unreachable!("NOT takes one source"),
         }
     }
-    result
+
+    /// The result.
+    #[must_use]
+    pub fn finish(self) -> Vec<u8> {
+        self.bytes
+    }
 }
 
 /// The integer type of a BITFIELD operation: `i1` to `i64`, `u1` to `u63`.
@@ -291,6 +313,9 @@ fn read_field(field: FieldType, offset: u64, byte_at: impl Fn(u64) -> u8) -> i64
     field.from_low_bits((window >> below) as u64)
 }
 
+/// Runs of changed bytes with at most so many unchanged ones between them are written as one.
+const RUN_GAP_MAX: u64 = 64;
+
 /// The bytes that the operations of one BITFIELD have changed so far, over an unchanged string.
 ///
 /// Later operations see the earlier ones; the caller writes [`FieldEdits::runs`] when all are done.
@@ -330,13 +355,26 @@ impl<'a> FieldEdits<'a> {
         self.changed.get(&index).copied().unwrap_or_else(|| byte_at(self.base, index))
     }
 
-    /// The stored bytes as (byte offset, bytes) in ascending order, neighbours joined.
+    /// Lengthens the string to `len` bytes even if no field was stored at its end.
+    pub fn extend_to(&mut self, len: u64) {
+        if let Some(last) = len.checked_sub(1).filter(|last| *last >= self.base.len() as u64) {
+            self.changed.entry(last).or_insert(0);
+        }
+    }
+
+    /// The bytes that differ from the string or lie behind its end, as (byte offset, bytes) in
+    /// ascending order. Runs that are close to each other come as one.
     #[must_use]
     pub fn runs(&self) -> Vec<(u64, Vec<u8>)> {
         let mut runs: Vec<(u64, Vec<u8>)> = Vec::new();
-        for (&index, &byte) in &self.changed {
+        let base_byte = |index| usize::try_from(index).ok().and_then(|index: usize| self.base.get(index));
+        for (&index, &byte) in self.changed.iter().filter(|(index, byte)| base_byte(**index) != Some(*byte)) {
             match runs.last_mut() {
-                Some((start, bytes)) if *start + bytes.len() as u64 == index => bytes.push(byte),
+                Some((start, bytes)) if index - *start <= bytes.len() as u64 + RUN_GAP_MAX => {
+                    let gap = *start + bytes.len() as u64..index;
+                    bytes.extend(gap.map(|index| byte_at(self.base, index)));
+                    bytes.push(byte);
+                }
                 _ => runs.push((index, vec![byte])),
             }
         }
@@ -390,6 +428,7 @@ mod tests {
         assert_eq!(bitpos(b"\x00\xff\xf0", false, bounds(9, 20, Unit::Bit)), 20);
         assert_eq!(bitpos(b"\x00\xff\xf0", true, bounds(20, 23, Unit::Bit)), -1);
         assert_eq!(bitpos(b"\x0f", true, bounds(0, 3, Unit::Bit)), -1);
+        assert_eq!(bitpos(b"\x0f\xff", true, bounds(-19, -100, Unit::Byte)), 4);
     }
 
     #[test]
@@ -448,7 +487,27 @@ mod tests {
         edits.set(field("u8"), 80, 7);
         assert_eq!(edits.get(field("u8"), 8), i64::from(b'Y'));
         assert_eq!(edits.get(field("u8"), 16), i64::from(b'c'));
-        assert_eq!(edits.runs(), [(0, b"XY".to_vec()), (10, vec![7])]);
+        edits.set(field("u8"), 16, i64::from(b'c'));
+        assert_eq!(edits.runs(), [(0, b"XYc\0\0\0\0\0\0\0\x07".to_vec())]);
+        edits.set(field("u8"), 8000, 9);
+        assert_eq!(edits.runs()[1..], [(1000, vec![9])]);
+    }
+
+    #[test]
+    fn unchanged_bytes_are_not_written_but_the_end_is() {
+        let mut edits = FieldEdits::new(b"abc");
+        edits.set(field("u8"), 0, i64::from(b'a'));
+        assert!(edits.runs().is_empty());
+        edits.extend_to(3);
+        assert!(edits.runs().is_empty());
+        edits.extend_to(5);
+        assert_eq!(edits.runs(), [(4, vec![0])]);
+    }
+
+    fn bitop(op: BitOp, sources: &[&[u8]]) -> Vec<u8> {
+        let mut result = BitOpResult::new(op);
+        sources.iter().for_each(|source| result.add(source));
+        result.finish()
     }
 
     fn bit_by_bit(bytes: &[u8], range: &Range<u64>, bit: bool) -> Vec<u64> {
@@ -485,7 +544,8 @@ mod tests {
             bytes in sparse_bytes(), bounds in any_bounds(), bit: bool,
         ) {
             let range = bounds.bits(bytes.len()).unwrap_or(0..0);
-            let ones = bit_by_bit(&bytes, &range, true);
+            let is_reversed = bounds.end.is_some_and(|end| is_reversed(bounds.start, end));
+            let ones = if is_reversed { Vec::new() } else { bit_by_bit(&bytes, &range, true) };
             prop_assert_eq!(bitcount(&bytes, Some(bounds)), ones.len() as u64);
             let expected = match bit_by_bit(&bytes, &range, bit).first() {
                 Some(&position) => position.cast_signed(),

@@ -10,14 +10,20 @@ use super::STRING_MAX;
 /// behind it as its last byte; two negative bounds in the wrong order are empty before that clamping.
 #[must_use]
 pub fn getrange(len: u64, start: i64, end: i64) -> Range<u64> {
+    if is_reversed(start, end) {
+        return 0..0;
+    }
     clamp_inclusive(len, start, end).unwrap_or(0..0)
+}
+
+/// Whether both bounds count from the end, in the wrong order: nothing is meant, even if clamping
+/// would make a range of them.
+pub(super) fn is_reversed(start: i64, end: i64) -> bool {
+    start < 0 && end < 0 && start > end
 }
 
 /// Resolves inclusive bounds over `len` units (bytes or bits); `None` when nothing is left.
 pub(super) fn clamp_inclusive(len: u64, start: i64, end: i64) -> Option<Range<u64>> {
-    if start < 0 && end < 0 && start > end {
-        return None;
-    }
     let first = from_either_end(len, start);
     let last = from_either_end(len, end).min(len.checked_sub(1)?);
     (first <= last).then(|| first..last + 1)

@@ -1,0 +1,3 @@
+//! What operators look at: INFO, the slow log, the command reference.
+
+pub mod slowlog;

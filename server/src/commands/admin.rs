@@ -1,0 +1,5 @@
+//! Commands for operators.
+
+use crate::dispatch::spec::CommandSpec;
+
+pub const COMMANDS: &[CommandSpec] = &[];

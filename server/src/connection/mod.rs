@@ -1,0 +1,374 @@
+//! One client's loop: read, execute, write.
+//!
+//! All complete requests of a read form a batch: they are decoded at once, executed in order, and
+//! their replies leave with one write. The next batch is read only when those are written, so a
+//! client that does not read its replies holds no more than one batch of them.
+//!
+//! A connection that waits for its client owns no buffers: the worker keeps a few [`Workspace`]s
+//! and lends one to whoever has something to do.
+
+mod input;
+pub mod output;
+pub mod stream;
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::task::Poll;
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::clock;
+use crate::config::value::BufferLimit;
+use crate::dispatch::args::Argv;
+use crate::dispatch::context;
+use crate::dispatch::execute::{Position, Step, execute};
+use crate::dispatch::reply::ReplySink;
+use crate::resp::decoder::{Decoder, Limits};
+use crate::session::Session;
+use crate::state::{Phase, ServerState, Worker};
+use crate::stats::bump;
+use input::Input;
+use output::Output;
+use stream::Stream;
+
+/// Requests executed before their replies are written.
+const BATCH_MAX: usize = 128;
+/// Replies are written early when they pass this, bytes.
+const FLUSH_BYTES: usize = 256 * 1024;
+/// Batches after which other connections of the worker get their turn.
+const TURN_BATCHES: u32 = 4;
+/// Workspaces a worker keeps for later.
+const POOL_MAX: usize = 16;
+
+/// The buffers of a connection that is at work.
+#[derive(Default)]
+struct Workspace {
+    input: Input,
+    decoder: Decoder,
+    output: Output,
+}
+
+impl Workspace {
+    /// Whether nothing in it belongs to a client.
+    fn is_idle(&self) -> bool {
+        self.input.is_empty() && !self.decoder.is_midway() && self.output.is_empty()
+    }
+}
+
+/// The workspaces of one worker that nobody uses now.
+#[derive(Default)]
+pub struct Pool {
+    free: RefCell<Vec<Box<Workspace>>>,
+}
+
+impl Pool {
+    fn take(&self) -> Box<Workspace> {
+        self.free.borrow_mut().pop().unwrap_or_default()
+    }
+
+    fn put(&self, mut workspace: Box<Workspace>) {
+        workspace.input.shrink();
+        let mut free = self.free.borrow_mut();
+        if free.len() < POOL_MAX {
+            free.push(workspace);
+        }
+    }
+}
+
+/// A client's connection.
+pub struct Connection {
+    state: Arc<ServerState>,
+    worker: Rc<Worker>,
+    pool: Rc<Pool>,
+    session: Session,
+    stream: Stream,
+    workspace: Option<Box<Workspace>>,
+    shutdown: watch::Receiver<Phase>,
+}
+
+/// Why a connection ended.
+enum End {
+    /// The client left, or asked to.
+    Closed,
+    Failed(io::Error),
+}
+
+impl From<io::Error> for End {
+    fn from(error: io::Error) -> Self {
+        End::Failed(error)
+    }
+}
+
+impl Connection {
+    pub fn new(
+        state: Arc<ServerState>,
+        worker: Rc<Worker>,
+        pool: Rc<Pool>,
+        session: Session,
+        stream: Stream,
+    ) -> Self {
+        let shutdown = state.shutdown.subscribe();
+        Connection { state, worker, pool, session, stream, workspace: None, shutdown }
+    }
+
+    /// Serves the client until it leaves, is killed, or the server stops.
+    pub async fn serve(mut self) {
+        let handle = self.session.handle.clone();
+        let end = tokio::select! {
+            biased;
+            end = self.run() => end,
+            () = handle.until_killed() => End::Closed,
+        };
+        if let End::Failed(error) = end {
+            tracing::debug!(client = ?handle, %error, "connection failed");
+        }
+        self.state.clients.remove(handle.id);
+    }
+
+    async fn run(&mut self) -> End {
+        let mut turn = 0;
+        loop {
+            let ended = match self.decode() {
+                Decoded::Nothing => {
+                    turn = 0;
+                    self.fill().await
+                }
+                Decoded::Batch(violation) => {
+                    turn += 1;
+                    self.run_batch(violation).await
+                }
+            };
+            if let Err(end) = ended {
+                return end;
+            }
+            if turn == TURN_BATCHES {
+                turn = 0;
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+
+    /// Takes apart what was read so far.
+    fn decode(&mut self) -> Decoded {
+        let Some(workspace) = &mut self.workspace else { return Decoded::Nothing };
+        if workspace.input.is_empty() {
+            return Decoded::Nothing;
+        }
+        self.state.refresh_config(&mut self.session);
+        let config = &self.session.config;
+        let is_authenticated = !self.session.needs_auth();
+        let limits =
+            Limits { bulk_max: usize::try_from(config.proto_max_bulk_len).unwrap_or(usize::MAX), is_authenticated };
+        // What a client may send changes with AUTH, so nothing behind it is looked at before.
+        let requests_max = if is_authenticated { BATCH_MAX } else { 1 };
+        match workspace.decoder.decode(workspace.input.filled(), &limits, requests_max) {
+            Err(violation) => Decoded::Batch(Some(violation.0)),
+            Ok(()) if workspace.decoder.is_empty() => {
+                // Bytes that were no request (empty lines) are done with.
+                let done = workspace.decoder.finish_batch();
+                workspace.input.consume(done);
+                Decoded::Nothing
+            }
+            Ok(()) => Decoded::Batch(None),
+        }
+    }
+
+    /// Waits for bytes from the client. A connection without a started request waits without
+    /// buffers.
+    async fn fill(&mut self) -> Result<(), End> {
+        let Connection { stream, workspace, pool, shutdown, .. } = self;
+        let read = poll_fn(|cx| {
+            let at_work = workspace.get_or_insert_with(|| pool.take());
+            let wanted = at_work.decoder.bytes_wanted();
+            let mut room = ReadBuf::new(at_work.input.room(wanted));
+            let polled = Pin::new(&mut *stream).poll_read(cx, &mut room);
+            let count = room.filled().len();
+            match polled {
+                Poll::Ready(Ok(())) => {
+                    at_work.input.advance(count);
+                    Poll::Ready(Ok(count))
+                }
+                Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+                Poll::Pending => {
+                    if at_work.is_idle()
+                        && let Some(idle) = workspace.take()
+                    {
+                        pool.put(idle);
+                    }
+                    Poll::Pending
+                }
+            }
+        });
+        let count = tokio::select! {
+            biased;
+            count = read => count?,
+            _ = shutdown.wait_for(|phase| *phase == Phase::Stopping) => return Err(End::Closed),
+        };
+        if count == 0 {
+            return Err(End::Closed);
+        }
+        self.note_read(count)
+    }
+
+    fn note_read(&mut self, count: usize) -> Result<(), End> {
+        let stats = &self.worker.stats;
+        bump(&stats.reads, 1);
+        bump(&stats.bytes_in, count as u64);
+        let handle = &self.session.handle;
+        bump(&handle.bytes_in, count as u64);
+        let Some(workspace) = &self.workspace else { return Ok(()) };
+        let used = workspace.input.filled().len();
+        handle.query_buffer_bytes.store(used, Relaxed);
+        handle.query_buffer_free_bytes.store(workspace.input.free_bytes(), Relaxed);
+        if used as u64 > self.session.config.client_query_buffer_limit.unsigned_abs() {
+            tracing::warn!(client = ?handle, used, "closed: client-query-buffer-limit reached");
+            return Err(End::Closed);
+        }
+        Ok(())
+    }
+
+    /// Executes the decoded requests and writes their replies; then reports a violation that
+    /// followed them and closes.
+    async fn run_batch(&mut self, violation: Option<String>) -> Result<(), End> {
+        let count = self.workspace.as_ref().map_or(0, |workspace| workspace.decoder.len());
+        self.worker.stopwatch.start();
+        self.session.handle.last_active_unix_ms.store(clock::unix_ms(), Relaxed);
+        context::prefetch(&self.state, &self.session).await;
+        for index in 0..count {
+            let position = if index + 1 == count { Position::Last } else { Position::Inside };
+            while let Some(wait) = self.execute_one(index, position) {
+                self.session.handle.is_blocked.store(true, Relaxed);
+                wait.ready(&self.state, &mut self.session).await;
+                self.session.handle.is_blocked.store(false, Relaxed);
+                self.worker.stopwatch.start();
+            }
+            if self.session.close_after_reply {
+                break;
+            }
+            if self.workspace.as_ref().is_some_and(|workspace| workspace.output.len() >= FLUSH_BYTES) {
+                self.flush().await?;
+            }
+        }
+        if let Some(workspace) = &mut self.workspace {
+            let done = workspace.decoder.finish_batch();
+            workspace.input.consume(done);
+            if let Some(text) = &violation {
+                self.worker.stats.count_error(text);
+                workspace.output.error(text);
+            }
+        }
+        self.publish(count);
+        self.flush().await?;
+        if violation.is_some() || self.session.close_after_reply {
+            // The client sees the reply before the end of the stream.
+            self.stream.shutdown().await?;
+            return Err(End::Closed);
+        }
+        if self.state.shutdown.is_requested() {
+            return Err(End::Closed);
+        }
+        Ok(())
+    }
+
+    /// Runs one request of the batch; what to wait for if it has to run again.
+    fn execute_one(&mut self, index: usize, position: Position) -> Option<context::Wait> {
+        let Workspace { input, decoder, output } = &mut **self.workspace.as_mut()?;
+        let request = decoder.request(index, input.filled())?;
+        let argv = Argv::new(request.bytes, request.ranges);
+        let mark = output.mark();
+        match execute(&self.state, &self.worker, &mut self.session, argv, position, output) {
+            Step::Wait(wait) => Some(wait),
+            Step::Done => {
+                if let Some(lsn) = self.session.gate.take() {
+                    output.gate(mark, lsn);
+                }
+                None
+            }
+        }
+    }
+
+    /// Tells CLIENT LIST what happened.
+    fn publish(&self, commands: usize) {
+        let handle = &self.session.handle;
+        bump(&handle.commands, commands as u64);
+        handle.db.store(u32::from(self.session.db.0), Relaxed);
+        handle.protocol.store(self.session.protocol as u32, Relaxed);
+        if let Some(workspace) = &self.workspace {
+            handle.output_buffer_bytes.store(workspace.output.len(), Relaxed);
+            handle.query_buffer_bytes.store(workspace.input.filled().len(), Relaxed);
+        }
+    }
+
+    /// Writes the replies, when what they depend on is durable.
+    async fn flush(&mut self) -> Result<(), End> {
+        let Some(workspace) = &mut self.workspace else { return Ok(()) };
+        let output = &mut workspace.output;
+        if output.is_empty() {
+            return Ok(());
+        }
+        if let Some(lsn) = output.highest_gate()
+            && let Err((durable, error)) = context::until_durable(&self.state, lsn).await
+        {
+            output.revoke_above(durable, &error);
+        }
+        let limit = self.session.config.client_output_buffer_limit.normal;
+        let len = output.len();
+        if limit.hard_bytes > 0 && len as u64 > limit.hard_bytes {
+            tracing::warn!(client = ?self.session.handle, len, "closed: hard output buffer limit reached");
+            return Err(End::Closed);
+        }
+        if !write_all(&mut self.stream, output.bytes(), limit).await? {
+            tracing::warn!(client = ?self.session.handle, len, "closed: soft output buffer limit reached");
+            return Err(End::Closed);
+        }
+        output.clear();
+        bump(&self.worker.stats.writes, 1);
+        bump(&self.worker.stats.bytes_out, len as u64);
+        bump(&self.session.handle.bytes_out, len as u64);
+        self.session.handle.output_buffer_bytes.store(0, Relaxed);
+        Ok(())
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        // The next user must not find anything of this client.
+        if let Some(workspace) = self.workspace.take().filter(|workspace| workspace.is_idle()) {
+            self.pool.put(workspace);
+        }
+    }
+}
+
+/// What [`Connection::decode`] found.
+enum Decoded {
+    /// No complete request: more bytes are needed.
+    Nothing,
+    /// Requests to execute, and the violation of the protocol that follows them.
+    Batch(Option<String>),
+}
+
+/// Writes everything. `false`: it stayed above the soft limit for too long.
+async fn write_all(stream: &mut Stream, bytes: &[u8], limit: BufferLimit) -> io::Result<bool> {
+    let mut rest = bytes;
+    let is_limited = limit.soft_bytes > 0 && limit.soft_seconds > 0;
+    if is_limited && rest.len() as u64 > limit.soft_bytes {
+        let deadline = Instant::now() + Duration::from_secs(limit.soft_seconds);
+        while rest.len() as u64 > limit.soft_bytes {
+            match tokio::time::timeout_at(deadline, stream.write(rest)).await {
+                Ok(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => rest = &rest[written?..],
+                Err(_) => return Ok(false),
+            }
+        }
+    }
+    stream.write_all(rest).await?;
+    Ok(true)
+}

@@ -1,0 +1,269 @@
+//! A request's arguments, and the cursor a handler reads them with.
+//!
+//! Arguments are ranges into the buffer they arrived in: nothing is copied or allocated. All of
+//! them are bytes; a number or a keyword is only what a handler asks for at that place.
+
+use super::reply::CommandError;
+use super::reply_errors as errors;
+
+/// The words of one request. Index 0 is the command's name.
+#[derive(Clone, Copy)]
+pub struct Argv<'a> {
+    bytes: &'a [u8],
+    /// (start, length) of each argument in `bytes`.
+    ranges: &'a [(u32, u32)],
+}
+
+impl<'a> Argv<'a> {
+    /// Arguments that lie in `bytes`. Every range must lie inside it.
+    #[must_use]
+    pub fn new(bytes: &'a [u8], ranges: &'a [(u32, u32)]) -> Self {
+        Argv { bytes, ranges }
+    }
+
+    #[must_use]
+    pub fn len(self) -> usize {
+        self.ranges.len()
+    }
+
+    #[must_use]
+    pub fn is_empty(self) -> bool {
+        self.ranges.is_empty()
+    }
+
+    #[must_use]
+    pub fn get(self, index: usize) -> Option<&'a [u8]> {
+        let (start, len) = *self.ranges.get(index)?;
+        self.bytes.get(start as usize..)?.get(..len as usize)
+    }
+
+    pub fn iter(self) -> impl ExactSizeIterator<Item = &'a [u8]> + Clone {
+        self.ranges.iter().map(move |&(start, len)| &self.bytes[start as usize..][..len as usize])
+    }
+
+    /// The arguments from `first` to `end` (exclusive), renumbered from 0.
+    #[must_use]
+    pub fn slice(self, first: usize, end: usize) -> Argv<'a> {
+        Argv { bytes: self.bytes, ranges: self.ranges.get(first..end).unwrap_or_default() }
+    }
+}
+
+/// A cursor over the arguments behind the command's words.
+///
+/// Reading past the end is `ERR syntax error`, as a missing option value is in Redis; the number
+/// of mandatory arguments was checked against the spec before the handler runs.
+#[derive(Clone, Copy)]
+pub struct Args<'a> {
+    argv: Argv<'a>,
+    next: usize,
+}
+
+impl<'a> Args<'a> {
+    /// Starts behind the first `skip` words (1, or 2 for a subcommand).
+    #[must_use]
+    pub fn new(argv: Argv<'a>, skip: usize) -> Self {
+        Args { argv, next: skip }
+    }
+
+    /// All words of the request.
+    #[must_use]
+    pub fn argv(&self) -> Argv<'a> {
+        self.argv
+    }
+
+    /// Index in [`Args::argv`] of the next argument.
+    #[must_use]
+    pub fn position(&self) -> usize {
+        self.next
+    }
+
+    /// How many arguments are left.
+    #[must_use]
+    pub fn remaining(&self) -> usize {
+        self.argv.len().saturating_sub(self.next)
+    }
+
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.remaining() == 0
+    }
+
+    /// The next argument, without taking it.
+    #[must_use]
+    pub fn peek(&self) -> Option<&'a [u8]> {
+        self.argv.get(self.next)
+    }
+
+    /// Takes the next argument as a key.
+    pub fn key(&mut self) -> Result<&'a [u8], CommandError> {
+        self.bytes()
+    }
+
+    /// Takes the next argument.
+    pub fn bytes(&mut self) -> Result<&'a [u8], CommandError> {
+        self.next().ok_or(errors::SYNTAX)
+    }
+
+    /// Takes the next argument as a signed 64-bit integer.
+    pub fn int(&mut self) -> Result<i64, CommandError> {
+        parse_int(self.bytes()?).ok_or(errors::NOT_AN_INTEGER)
+    }
+
+    /// Takes the next argument as an integer inside `[low, high]`; outside it the error is the
+    /// same as for no integer at all.
+    pub fn int_within(&mut self, low: i64, high: i64) -> Result<i64, CommandError> {
+        self.int().and_then(|n| if (low..=high).contains(&n) { Ok(n) } else { Err(errors::NOT_AN_INTEGER) })
+    }
+
+    /// Takes the next argument as a floating-point number (infinities are numbers, NaN is not).
+    pub fn float(&mut self) -> Result<f64, CommandError> {
+        parse_float(self.bytes()?).ok_or(errors::NOT_A_FLOAT)
+    }
+
+    /// Takes the next argument if it is this keyword in any case. `word` is in upper case.
+    pub fn keyword(&mut self, word: &str) -> bool {
+        let found = self.peek().is_some_and(|arg| arg.eq_ignore_ascii_case(word.as_bytes()));
+        self.next += usize::from(found);
+        found
+    }
+
+    /// Takes the next argument if it is one of these keywords in any case; its index in `words`.
+    pub fn one_of(&mut self, words: &[&str]) -> Option<usize> {
+        words.iter().position(|word| self.keyword(word))
+    }
+
+    /// The arguments that are left, as a request of their own.
+    #[must_use]
+    pub fn rest(&self) -> Argv<'a> {
+        self.argv.slice(self.next.min(self.argv.len()), self.argv.len())
+    }
+
+    /// `ERR syntax error` unless everything was taken.
+    pub fn finish(&self) -> Result<(), CommandError> {
+        if self.is_empty() { Ok(()) } else { Err(errors::SYNTAX) }
+    }
+}
+
+/// Takes the arguments in order.
+impl<'a> Iterator for Args<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        let arg = self.argv.get(self.next)?;
+        self.next += 1;
+        Some(arg)
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.remaining(), Some(self.remaining()))
+    }
+}
+
+impl ExactSizeIterator for Args<'_> {}
+
+/// Reads an integer in the one spelling Redis takes: an optional `-`, no leading zeros, no spaces.
+#[must_use]
+pub fn parse_int(text: &[u8]) -> Option<i64> {
+    let (negative, digits) = match text {
+        [b'-', digits @ ..] => (true, digits),
+        digits => (false, digits),
+    };
+    let magnitude = match digits {
+        [b'0'] if !negative => return Some(0),
+        [b'1'..=b'9', ..] if digits.len() <= 19 => parse_digits(digits)?,
+        _ => return None,
+    };
+    if negative { 0i64.checked_sub_unsigned(magnitude) } else { i64::try_from(magnitude).ok() }
+}
+
+/// At most 19 decimal digits, so the sum stays below 10^19 and cannot overflow.
+fn parse_digits(digits: &[u8]) -> Option<u64> {
+    digits.iter().try_fold(0u64, |sum, byte| {
+        let digit = byte.wrapping_sub(b'0');
+        (digit <= 9).then(|| sum * 10 + u64::from(digit))
+    })
+}
+
+/// Reads a floating-point number as C's `strtod` does for the spellings people use: decimal,
+/// exponent, `inf`, `infinity`, an optional sign. NaN, spaces and leftovers are no number.
+#[must_use]
+pub fn parse_float(text: &[u8]) -> Option<f64> {
+    let value: f64 = std::str::from_utf8(text).ok()?.parse().ok()?;
+    let overflowed = value.is_infinite() && !text.iter().any(|b| b.eq_ignore_ascii_case(&b'i'));
+    (!value.is_nan() && !overflowed).then_some(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with_args<T>(words: &[&str], run: impl FnOnce(Args<'_>) -> T) -> T {
+        let bytes = words.concat().into_bytes();
+        let mut start = 0;
+        let ranges: Vec<(u32, u32)> = words
+            .iter()
+            .map(|word| {
+                let range = (start, word.len() as u32);
+                start += word.len() as u32;
+                range
+            })
+            .collect();
+        run(Args::new(Argv::new(&bytes, &ranges), 1))
+    }
+
+    #[test]
+    fn integers_have_one_spelling() {
+        for (text, value) in [
+            ("0", Some(0)),
+            ("-1", Some(-1)),
+            ("9223372036854775807", Some(i64::MAX)),
+            ("-9223372036854775808", Some(i64::MIN)),
+            ("9223372036854775808", None),
+            ("-9223372036854775809", None),
+            ("99999999999999999999", None),
+            ("-0", None),
+            ("01", None),
+            ("+1", None),
+            (" 1", None),
+            ("1 ", None),
+            ("", None),
+            ("-", None),
+            ("1a", None),
+        ] {
+            assert_eq!(parse_int(text.as_bytes()), value, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn floats_refuse_nan_spaces_and_overflow() {
+        assert_eq!(parse_float(b"1.5e3"), Some(1500.0));
+        assert_eq!(parse_float(b"+inf"), Some(f64::INFINITY));
+        assert_eq!(parse_float(b"-Infinity"), Some(f64::NEG_INFINITY));
+        for text in ["nan", " 1", "1 ", "", "1e999", "0x", "1..2"] {
+            assert_eq!(parse_float(text.as_bytes()), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn keywords_match_in_any_case_and_only_when_asked_for() {
+        with_args(&["SET", "k", "ex", "Ex", "10"], |mut args| {
+            assert_eq!(args.key().ok(), Some(&b"k"[..]));
+            assert_eq!(args.bytes().ok(), Some(&b"ex"[..]), "a value that is a keyword is a value");
+            assert!(!args.keyword("PX"));
+            assert_eq!(args.one_of(&["NX", "EX"]), Some(1));
+            assert_eq!(args.int().ok(), Some(10));
+            assert!(args.finish().is_ok());
+            assert!(args.bytes().is_err());
+        });
+    }
+
+    #[test]
+    fn leftovers_are_a_syntax_error() {
+        with_args(&["GET", "k", "extra"], |mut args| {
+            let _ = args.key();
+            assert_eq!(args.remaining(), 1);
+            assert!(args.finish().is_err());
+            assert_eq!(args.rest().iter().collect::<Vec<_>>(), [b"extra"]);
+        });
+    }
+}

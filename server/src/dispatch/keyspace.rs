@@ -1,0 +1,185 @@
+//! The keyspace as handlers see it: the methods of [`Context`] that read and change keys.
+//!
+//! They run in the command's transaction. What it cannot answer now - a record that is not in
+//! memory, a shard that is not locked - comes as [`CommandError::Interrupted`]; the handler passes
+//! it on with `?` and is run again. A handler reads a key before it changes it.
+//!
+//! Walks over all keys (KEYS, SCAN, RANDOMKEY) are no part of the transaction: they belong to
+//! commands that name no keys and hold no locks. As soon as keys may be on disk they run on a
+//! blocking thread.
+
+use std::hash::{BuildHasher, Hasher, RandomState};
+
+use lux_engine::error::Error;
+use lux_engine::ids::{DbIndex, ExpireAt};
+use lux_engine::keyspace::scan::ScanStep;
+use lux_engine::txn::{Found, Interrupt};
+use lux_engine::wal::effect::{Operation, StringBody};
+
+use super::context::Context;
+use super::reply::CommandError;
+use super::reply_errors as errors;
+use super::string_ref::StringRef;
+
+type Result<T> = std::result::Result<T, CommandError>;
+
+fn interrupted(_: Interrupt) -> CommandError {
+    CommandError::Interrupted
+}
+
+impl Context<'_> {
+    /// The time of this command, Unix milliseconds.
+    #[must_use]
+    pub fn now_ms(&mut self) -> u64 {
+        self.txn().now_ms()
+    }
+
+    /// The database that the command runs in.
+    #[must_use]
+    pub fn db(&mut self) -> DbIndex {
+        self.txn().db()
+    }
+
+    /// Reads a key of any type; counts as an access.
+    pub fn lookup(&mut self, key: &[u8]) -> Result<Option<Found<'_>>> {
+        self.txn().lookup(key).map_err(interrupted)
+    }
+
+    /// Reads a key of any type without counting as an access.
+    pub fn peek(&mut self, key: &[u8]) -> Result<Option<Found<'_>>> {
+        self.txn().peek(key).map_err(interrupted)
+    }
+
+    /// Reads a string; `WRONGTYPE` if the key holds something else. Counts as an access.
+    #[inline]
+    pub fn string(&mut self, key: &[u8]) -> Result<Option<StringRef<'_>>> {
+        match self.lookup(key)? {
+            Some(found) => StringRef::of(&found).map(Some).ok_or(errors::WRONG_TYPE),
+            None => Ok(None),
+        }
+    }
+
+    /// Whether a key exists.
+    pub fn exists(&mut self, key: &[u8]) -> Result<bool> {
+        self.txn().exists(key).map_err(interrupted)
+    }
+
+    /// Whether a key of any database exists.
+    pub fn exists_in(&mut self, db: DbIndex, key: &[u8]) -> Result<bool> {
+        self.txn().exists_in(db, key).map_err(interrupted)
+    }
+
+    /// Names the operation that events of the following changes carry, instead of the command.
+    pub fn set_operation(&mut self, operation: Operation) {
+        self.txn().set_operation(operation);
+    }
+
+    /// Stores a string whatever the key held, with this deadline and no other. `is_raw`: it was made
+    /// by editing, which OBJECT ENCODING shows.
+    #[inline]
+    pub fn put_string(
+        &mut self,
+        key: &[u8],
+        body: StringBody<'_>,
+        deadline: Option<ExpireAt>,
+        is_raw: bool,
+    ) -> Result<()> {
+        self.txn().put_string(key, body, deadline, is_raw).map_err(interrupted)
+    }
+
+    /// Like [`Context::put_string`] in any database.
+    pub fn put_string_in(
+        &mut self,
+        db: DbIndex,
+        key: &[u8],
+        body: StringBody<'_>,
+        deadline: Option<ExpireAt>,
+        is_raw: bool,
+    ) -> Result<()> {
+        self.txn().put_string_in(db, key, body, deadline, is_raw).map_err(interrupted)
+    }
+
+    /// Deletes a key; whether it was there.
+    pub fn delete(&mut self, key: &[u8]) -> Result<bool> {
+        self.txn().delete(key).map_err(interrupted)
+    }
+
+    /// Sets or removes the deadline of a key that was looked up.
+    pub fn set_deadline(&mut self, key: &[u8], deadline: Option<ExpireAt>) -> Result<()> {
+        self.txn().set_deadline(key, deadline).map_err(interrupted)
+    }
+
+    /// Appends to a string that was looked up. Only the new bytes are logged.
+    pub fn append(&mut self, key: &[u8], bytes: &[u8]) -> Result<()> {
+        self.txn().append(key, bytes).map_err(interrupted)
+    }
+
+    /// Overwrites bytes of a string that was looked up or put, filling a gap with zeros. Only these
+    /// bytes are logged.
+    pub fn set_range(&mut self, key: &[u8], offset: usize, bytes: &[u8]) -> Result<()> {
+        self.txn().set_range(key, offset, bytes).map_err(interrupted)
+    }
+
+    /// Deletes all keys of the databases. The command's spec has `ALL_SHARDS`.
+    pub fn flush(&mut self, databases: &[DbIndex]) {
+        self.txn().flush(databases);
+    }
+
+    /// Exchanges two databases. The command's spec has `ALL_SHARDS`.
+    pub fn swap(&mut self, a: DbIndex, b: DbIndex) {
+        self.txn().swap(a, b);
+    }
+
+    /// How many keys the command's database holds, in memory and on disk.
+    #[must_use]
+    pub fn key_count(&mut self) -> u64 {
+        let db = self.db();
+        self.engine().key_counts(db).0
+    }
+
+    /// One step of a walk over the command's database: about `count` keys from position `from`.
+    pub fn scan(&mut self, from: u32, count: u64) -> Result<ScanStep> {
+        let (engine, db) = (self.engine().clone(), self.db());
+        self.walk(move || engine.scan(db, from, count))
+    }
+
+    /// All keys of the command's database that `picks` picks.
+    pub fn keys(&mut self, picks: impl Fn(&[u8]) -> bool + Send + 'static) -> Result<Vec<Vec<u8>>> {
+        /// Keys per step: enough to make the locks cheap, few enough to hold them shortly.
+        const STEP: u64 = 1024;
+        let (engine, db) = (self.engine().clone(), self.db());
+        self.walk(move || {
+            let (mut picked, mut next) = (Vec::new(), Some(0));
+            while let Some(from) = next {
+                let step = engine.scan(db, from, STEP)?;
+                picked.extend(step.keys.into_iter().map(|(key, _)| key).filter(|key| picks(key)));
+                next = step.next;
+            }
+            Ok(picked)
+        })
+    }
+
+    /// A key of the command's database by chance; `None` if there is none.
+    pub fn random_key(&mut self) -> Result<Option<Vec<u8>>> {
+        let (engine, db) = (self.engine().clone(), self.db());
+        let random = RandomState::new().build_hasher().finish();
+        self.walk(move || {
+            // A place by chance, then a key by chance of the step that starts there.
+            let mut step = engine.scan(db, random as u32, 1)?;
+            if step.keys.is_empty() {
+                step = engine.scan(db, 0, 1)?;
+            }
+            let index = (random >> 32) as usize % step.keys.len().max(1);
+            Ok(step.keys.into_iter().nth(index).map(|(key, _)| key))
+        })
+    }
+
+    /// Runs a walk here while everything is in memory, else where it may wait for the disk.
+    fn walk<T: Send + 'static>(
+        &mut self,
+        work: impl FnOnce() -> std::result::Result<T, Error> + Send + 'static,
+    ) -> Result<T> {
+        let result = if self.engine().is_all_resident() { work() } else { self.offload(work)? };
+        result.map_err(|error| errors::engine(&error))
+    }
+}

@@ -1,0 +1,13 @@
+//! From a request to its reply: the command table and the one path every command takes.
+//!
+//! Reading order: [`spec`] (what a command declares), [`command_table`] (all of them, and the
+//! lookup), [`args`] and [`reply`] (what a handler reads and writes), [`context`] (the state it
+//! works on, and the only file that calls the engine), [`execute`] (the path itself).
+
+pub mod args;
+pub mod command_table;
+pub mod context;
+pub mod execute;
+pub mod reply;
+pub mod reply_errors;
+pub mod spec;

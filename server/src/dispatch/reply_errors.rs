@@ -1,0 +1,178 @@
+//! Every error text a client can see, in Redis's words. Clients parse these strings.
+
+use super::reply::CommandError;
+
+const fn fixed(text: &'static str) -> CommandError {
+    CommandError::fixed(text)
+}
+
+pub const SYNTAX: CommandError = fixed("ERR syntax error");
+pub const NOT_AN_INTEGER: CommandError = fixed("ERR value is not an integer or out of range");
+pub const NOT_A_FLOAT: CommandError = fixed("ERR value is not a valid float");
+pub const WRONG_TYPE: CommandError =
+    fixed("WRONGTYPE Operation against a key holding the wrong kind of value");
+pub const NO_SUCH_KEY: CommandError = fixed("ERR no such key");
+pub const SAME_OBJECT: CommandError = fixed("ERR source and destination objects are the same");
+pub const OUT_OF_RANGE: CommandError = fixed("ERR value is out of range");
+pub const MUST_BE_POSITIVE: CommandError = fixed("ERR value is out of range, must be positive");
+pub const INDEX_OUT_OF_RANGE: CommandError = fixed("ERR index out of range");
+pub const OFFSET_OUT_OF_RANGE: CommandError = fixed("ERR offset is out of range");
+pub const STRING_TOO_LONG: CommandError =
+    fixed("ERR string exceeds maximum allowed size (proto-max-bulk-len)");
+pub const INCREMENT_OVERFLOW: CommandError = fixed("ERR increment or decrement would overflow");
+pub const DECREMENT_OVERFLOW: CommandError = fixed("ERR decrement would overflow");
+pub const INCREMENT_NAN: CommandError = fixed("ERR increment would produce NaN or Infinity");
+pub const BIT_OFFSET: CommandError = fixed("ERR bit offset is not an integer or out of range");
+pub const BIT_VALUE: CommandError = fixed("ERR bit is not an integer or out of range");
+pub const BIT_ARGUMENT: CommandError = fixed("ERR The bit argument must be 1 or 0.");
+pub const BITOP_NOT: CommandError = fixed("ERR BITOP NOT must be called with a single source key.");
+pub const BITFIELD_TYPE: CommandError =
+    fixed("ERR Invalid bitfield type. Use something like i16 u8. Note that u64 is not supported but i64 is.");
+pub const BITFIELD_OVERFLOW: CommandError = fixed("ERR Invalid OVERFLOW type specified");
+pub const BITFIELD_RO: CommandError = fixed("ERR BITFIELD_RO only supports the GET subcommand");
+pub const LCS_NOT_STRINGS: CommandError = fixed("ERR The specified keys must contain string values");
+pub const LCS_LEN_AND_IDX: CommandError =
+    fixed("ERR If you want both the length and indexes, please just use IDX.");
+pub const INVALID_CURSOR: CommandError = fixed("ERR invalid cursor");
+pub const INVALID_TTL: CommandError = fixed("ERR Invalid TTL value, must be >= 0");
+pub const BUSYKEY: CommandError = fixed("BUSYKEY Target key name already exists.");
+pub const DUMP_PAYLOAD: CommandError = fixed("ERR DUMP payload version or checksum are wrong");
+pub const BAD_DATA_FORMAT: CommandError = fixed("ERR Bad data format");
+pub const INVALID_IDLETIME: CommandError = fixed("ERR Invalid IDLETIME value, must be >= 0");
+pub const INVALID_FREQ: CommandError = fixed("ERR Invalid FREQ value, must be >= 0 and <= 255");
+pub const LFU_NOT_SELECTED: CommandError = fixed(
+    "ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note that when \
+     switching between policies at runtime LRU and LFU data will take some time to adjust.",
+);
+pub const LFU_SELECTED: CommandError = fixed(
+    "ERR An LFU maxmemory policy is selected, idle time not tracked. Please note that when switching \
+     between policies at runtime LRU and LFU data will take some time to adjust.",
+);
+pub const DB_INDEX: CommandError = fixed("ERR DB index is out of range");
+pub const INVALID_DB_INDEX: CommandError = fixed("ERR invalid DB index");
+pub const INVALID_FIRST_DB_INDEX: CommandError = fixed("ERR invalid first DB index");
+pub const INVALID_SECOND_DB_INDEX: CommandError = fixed("ERR invalid second DB index");
+pub const EXPIRE_NX_AND_OTHERS: CommandError =
+    fixed("ERR NX and XX, GT or LT options at the same time are not compatible");
+pub const EXPIRE_GT_AND_LT: CommandError = fixed("ERR GT and LT options at the same time are not compatible");
+
+pub const NO_AUTH: CommandError = fixed("NOAUTH Authentication required.");
+pub const WRONG_PASS: CommandError = fixed("WRONGPASS invalid username-password pair or user is disabled.");
+pub const NO_PASSWORD_SET: CommandError = fixed(
+    "ERR AUTH <password> called without any password configured for the default user. Are you sure your \
+     configuration is correct?",
+);
+pub const HELLO_NO_AUTH: CommandError = fixed(
+    "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH \
+     <user> <pass> option can be used to authenticate the client and select the RESP protocol version at \
+     the same time",
+);
+pub const NO_PROTO: CommandError = fixed("NOPROTO unsupported protocol version");
+pub const PROTOCOL_VERSION: CommandError = fixed("ERR Protocol version is not an integer or out of range");
+pub const CLIENT_NAME: CommandError =
+    fixed("ERR Client names cannot contain spaces, newlines or special characters.");
+pub const NO_SUCH_CLIENT: CommandError = fixed("ERR No such client");
+pub const NO_SUCH_CLIENT_ID: CommandError = fixed("ERR No such client ID");
+pub const INVALID_CLIENT_ID: CommandError = fixed("ERR Invalid client ID");
+pub const CLIENT_ID_POSITIVE: CommandError = fixed("ERR client-id should be greater than 0");
+pub const TIMEOUT_NOT_AN_INTEGER: CommandError = fixed("ERR timeout is not an integer or out of range");
+pub const TIMEOUT_NEGATIVE: CommandError = fixed("ERR timeout is negative");
+pub const DEBUG_DISABLED: CommandError = fixed(
+    "ERR DEBUG command not allowed. If the enable-debug-command option is set to \"local\", you can run it \
+     from a local connection, otherwise you need to set this option in the configuration file, and then \
+     restart the server.",
+);
+pub const CONFIG_NO_FILE: CommandError = fixed("ERR The server is running without a config file");
+pub const SHUTDOWN_FAILED: CommandError = fixed("ERR Errors trying to SHUTDOWN. Check logs.");
+pub const NO_SHUTDOWN: CommandError = fixed("ERR No shutdown in progress.");
+pub const KEYS_NONE: CommandError = fixed("ERR The command has no key arguments");
+pub const KEYS_INVALID_ARGS: CommandError = fixed("ERR Invalid arguments specified for command");
+pub const KEYS_INVALID_ARITY: CommandError = fixed("ERR Invalid number of arguments specified for command");
+pub const KEYS_INVALID_COMMAND: CommandError = fixed("ERR Invalid command specified");
+pub const OOM: CommandError = fixed("OOM command not allowed when used memory > 'maxmemory'.");
+pub const OFFLOADED_JOB_LOST: CommandError =
+    fixed("ERR internal error: a background job ended without a result");
+
+/// `ERR wrong number of arguments for 'config|get' command`; the name is in lower case.
+#[must_use]
+pub fn wrong_arity(full_name: &str) -> CommandError {
+    CommandError::composed(format!("ERR wrong number of arguments for '{full_name}' command"))
+}
+
+/// `ERR unknown command 'foo', with args beginning with: 'a' 'b' `. Names are cut at 128 bytes,
+/// and arguments are added until they pass 128 bytes together.
+#[must_use]
+pub fn unknown_command<'a>(name: &[u8], args: impl Iterator<Item = &'a [u8]>) -> CommandError {
+    let mut shown = String::new();
+    for arg in args {
+        if shown.len() >= 128 {
+            break;
+        }
+        shown.push('\'');
+        shown.push_str(&lossy(arg, 128 - shown.len().min(127)));
+        shown.push_str("' ");
+    }
+    CommandError::composed(format!(
+        "ERR unknown command '{}', with args beginning with: {shown}",
+        lossy(name, 128)
+    ))
+}
+
+/// `ERR unknown subcommand 'x'. Try CONFIG HELP.`
+#[must_use]
+pub fn unknown_subcommand(container: &str, subcommand: &[u8]) -> CommandError {
+    CommandError::composed(format!(
+        "ERR unknown subcommand '{}'. Try {container} HELP.",
+        lossy(subcommand, 128)
+    ))
+}
+
+/// `ERR invalid expire time in 'set' command`; the name is in lower case.
+#[must_use]
+pub fn invalid_expire(name: &str) -> CommandError {
+    CommandError::composed(format!("ERR invalid expire time in '{name}' command"))
+}
+
+/// `ERR internal error ...`: a handler panicked before anything changed.
+#[must_use]
+pub fn internal(name: &str) -> CommandError {
+    CommandError::composed(format!("ERR internal error in '{name}', nothing was changed. Check the log."))
+}
+
+/// Any error of the engine, by the code clients branch on.
+#[must_use]
+pub fn engine(error: &lux_engine::error::Error) -> CommandError {
+    use lux_engine::error::Error;
+    match error {
+        Error::Latched { .. } | Error::Io { .. } | Error::Corruption { .. } | Error::Closed => misconf(error),
+        Error::NoSpace { .. } | Error::OutOfMemory { .. } => {
+            CommandError::composed(format!("OOM command not allowed: {error}"))
+        }
+        other => CommandError::composed(format!("ERR {other}")),
+    }
+}
+
+/// `MISCONF ...`: the log cannot take writes any more; the reason and the way out.
+#[must_use]
+pub fn misconf(reason: &dyn std::fmt::Display) -> CommandError {
+    CommandError::composed(format!(
+        "MISCONF Errors writing to the log: {reason}. Nothing is acknowledged until the server is restarted."
+    ))
+}
+
+/// `ERR` and a sentence that names the offending word, escaped and cut at 128 bytes.
+#[must_use]
+pub fn about_word(sentence: &str, word: &[u8]) -> CommandError {
+    CommandError::composed(format!("ERR {sentence} '{}'", escape(word, 128)))
+}
+
+/// Bytes as text, cut at `max` bytes; what is no UTF-8 becomes the replacement character.
+fn lossy(bytes: &[u8], max: usize) -> String {
+    String::from_utf8_lossy(&bytes[..bytes.len().min(max)]).into_owned()
+}
+
+/// Bytes in printable ASCII with `\xNN` escapes, cut at `max` bytes.
+#[must_use]
+pub fn escape(bytes: &[u8], max: usize) -> String {
+    bytes[..bytes.len().min(max)].escape_ascii().to_string()
+}

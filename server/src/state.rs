@@ -1,0 +1,193 @@
+//! What all workers share.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Instant;
+
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+use crate::admin::slowlog::{self, SlowLog};
+use crate::clients::{ClientRegistry, Pause};
+use crate::clock;
+use crate::config::ConfigStore;
+use crate::dispatch::args::Argv;
+use crate::dispatch::command_table::{self, Command};
+use crate::dispatch::spec::Flags;
+use crate::logging::LevelHandle;
+use crate::session::Session;
+use crate::stats::{Stopwatch, WorkerStats};
+
+/// The server's shared state.
+pub struct ServerState {
+    pub config: ConfigStore,
+    pub log_level: LevelHandle,
+    pub clients: ClientRegistry,
+    pub pause: Pause,
+    pub shutdown: Shutdown,
+    pub slowlog: Mutex<SlowLog>,
+    /// One set of counters per worker.
+    pub workers: Vec<Arc<WorkerStats>>,
+    pub rates: Rates,
+    pub rejected_connections: AtomicU64,
+    pub started: Instant,
+    pub started_unix_ms: u64,
+    /// Forty hexadecimal digits, new with every start.
+    pub run_id: String,
+    /// The TCP port that is listened on; differs from the configured one if that is 0 in tests.
+    pub tcp_port: AtomicU64,
+}
+
+impl ServerState {
+    #[must_use]
+    pub fn new(config: ConfigStore, log_level: LevelHandle) -> Self {
+        let workers = usize::try_from(config.load().io_threads).unwrap_or(1).max(1);
+        let commands = command_table::table().all().len();
+        ServerState {
+            config,
+            log_level,
+            clients: ClientRegistry::default(),
+            pause: Pause::default(),
+            shutdown: Shutdown::default(),
+            slowlog: Mutex::default(),
+            workers: (0..workers).map(|_| Arc::new(WorkerStats::new(commands))).collect(),
+            rates: Rates::default(),
+            rejected_connections: AtomicU64::new(0),
+            started: Instant::now(),
+            started_unix_ms: clock::unix_ms(),
+            run_id: run_id(),
+            tcp_port: AtomicU64::new(0),
+        }
+    }
+
+    /// Gives the session the newest configuration. One load while it did not change.
+    pub fn refresh_config(&self, session: &mut Session) {
+        let version = self.config.version();
+        if session.config_version != version {
+            session.config = self.config.load();
+            session.config_version = version;
+        }
+    }
+
+    /// Puts a command into the slow log if it is slow enough.
+    pub fn note_slow(&self, session: &Session, command: &Command, argv: Argv<'_>, micros: u64) {
+        let Ok(threshold) = u64::try_from(session.config.slowlog_log_slower_than) else { return };
+        if micros < threshold || command.spec.flags.has(Flags::SKIP_SLOWLOG) {
+            return;
+        }
+        let entry = slowlog::Entry {
+            id: 0,
+            unix_seconds: clock::unix_ms() / 1000,
+            micros,
+            args: slowlog::trim(argv.iter()),
+            peer: session.handle.peer.clone(),
+            client_name: session.handle.labels.lock().name.clone(),
+        };
+        let len_max = usize::try_from(session.config.slowlog_max_len).unwrap_or(usize::MAX);
+        self.slowlog.lock().push(entry, len_max);
+    }
+
+    /// The sum of one counter over the workers.
+    pub fn total(&self, counter: impl Fn(&WorkerStats) -> &AtomicU64) -> u64 {
+        self.workers.iter().map(|worker| counter(worker).load(Relaxed)).sum()
+    }
+}
+
+/// Forty hexadecimal digits of the kernel's randomness.
+fn run_id() -> String {
+    let mut bytes = [0u8; 20];
+    let filled = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty());
+    if filled != Ok(bytes.len()) {
+        // Only its uniqueness matters: clock and process id do as well.
+        let seed = clock::unix_us() ^ (u64::from(std::process::id()) << 40);
+        bytes[..8].copy_from_slice(&seed.to_le_bytes());
+    }
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// What one worker thread has to itself.
+pub struct Worker {
+    pub stats: Arc<WorkerStats>,
+    pub stopwatch: Stopwatch,
+}
+
+impl Worker {
+    #[must_use]
+    pub fn new(stats: Arc<WorkerStats>) -> Self {
+        Worker { stats, stopwatch: Stopwatch::default() }
+    }
+}
+
+/// How far the server is on its way out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    Running,
+    /// Connections finish the batch they are in and close.
+    Stopping,
+}
+
+/// Asks everything to stop.
+pub struct Shutdown {
+    phase: watch::Sender<Phase>,
+}
+
+impl Default for Shutdown {
+    fn default() -> Self {
+        Shutdown { phase: watch::Sender::new(Phase::Running) }
+    }
+}
+
+impl Shutdown {
+    /// Starts the shutdown; asking again changes nothing.
+    pub fn request(&self) {
+        self.phase.send_replace(Phase::Stopping);
+    }
+
+    #[must_use]
+    pub fn is_requested(&self) -> bool {
+        *self.phase.borrow() == Phase::Stopping
+    }
+
+    #[must_use]
+    pub fn subscribe(&self) -> watch::Receiver<Phase> {
+        self.phase.subscribe()
+    }
+}
+
+/// Rates over the last 16 samples, taken ten times a second as in Redis.
+#[derive(Default)]
+pub struct Rates {
+    samples: Mutex<RateSamples>,
+}
+
+#[derive(Default)]
+struct RateSamples {
+    last: Option<(Instant, [u64; 3])>,
+    /// Per second: commands, bytes in, bytes out.
+    ring: [[f64; 3]; 16],
+    next: usize,
+}
+
+impl Rates {
+    /// Notes the totals of commands, bytes in and bytes out.
+    pub fn sample(&self, totals: [u64; 3]) {
+        let mut samples = self.samples.lock();
+        let now = Instant::now();
+        if let Some((then, before)) = samples.last.replace((now, totals)) {
+            let seconds = now.duration_since(then).as_secs_f64().max(1e-3);
+            let slot = samples.next % 16;
+            for i in 0..3 {
+                samples.ring[slot][i] = totals[i].saturating_sub(before[i]) as f64 / seconds;
+            }
+            samples.next += 1;
+        }
+    }
+
+    /// Mean commands, bytes in, bytes out per second.
+    #[must_use]
+    pub fn per_second(&self) -> [f64; 3] {
+        let samples = self.samples.lock();
+        let count = samples.next.clamp(1, 16) as f64;
+        [0, 1, 2].map(|i| samples.ring.iter().map(|sample| sample[i]).sum::<f64>() / count)
+    }
+}
