@@ -60,9 +60,8 @@ fn main() -> ExitCode {
 }
 
 fn start(args: &[String]) -> ExitCode {
-    let environment = std::env::vars_os().filter_map(|(name, value)| {
-        Some((name.into_string().ok()?, value.into_string().ok()?))
-    });
+    let environment = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
     let result = sources::load(args, environment).map_err(Into::into).and_then(|loaded| {
         let level = logging::start(&loaded.config)?;
         server::run(loaded, level)

@@ -24,8 +24,8 @@ use crate::config::{Config, ConfigStore};
 use crate::connection::stream::Stream;
 use crate::connection::{Connection, Pool};
 use crate::error::ServerError;
-use crate::logging::LevelHandle;
 use crate::listener::{Accepted, Inbox, Listeners};
+use crate::logging::LevelHandle;
 use crate::session::{ClientHandle, Session};
 use crate::state::{Phase, ServerState, Worker};
 use crate::stats::WorkerStats;
@@ -135,15 +135,16 @@ fn start_workers(state: &Arc<ServerState>) -> Result<(Vec<Inbox>, Vec<JoinHandle
         let load = Arc::new(AtomicUsize::new(0));
         inboxes.push(Inbox { sender, load: load.clone() });
         let (state, stats) = (state.clone(), stats.clone());
-        let thread = std::thread::Builder::new().name(format!("lux-worker-{index}")).spawn(move || {
-            match worker_runtime() {
-                Ok(runtime) => runtime.block_on(work(state, stats, receiver, load)),
-                Err(error) => {
-                    tracing::error!(%error, "a worker could not start");
-                    state.shutdown.request();
-                }
-            }
-        });
+        let thread =
+            std::thread::Builder::new().name(format!("lux-worker-{index}")).spawn(
+                move || match worker_runtime() {
+                    Ok(runtime) => runtime.block_on(work(state, stats, receiver, load)),
+                    Err(error) => {
+                        tracing::error!(%error, "a worker could not start");
+                        state.shutdown.request();
+                    }
+                },
+            );
         threads.push(thread.map_err(failed)?);
     }
     Ok((inboxes, threads))

@@ -66,7 +66,11 @@ impl Input {
 
     fn grow(&mut self, wanted: usize) {
         let doubled = self.bytes.len() * 2;
-        let len = if wanted <= AT_ONCE_BYTES { wanted.max(doubled) } else { wanted.min(doubled.max(AT_ONCE_BYTES)) };
+        let len = if wanted <= AT_ONCE_BYTES {
+            wanted.max(doubled)
+        } else {
+            wanted.min(doubled.max(AT_ONCE_BYTES))
+        };
         let mut bytes = vec![0; len];
         let used = self.end - self.start;
         bytes[..used].copy_from_slice(self.filled());

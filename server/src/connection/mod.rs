@@ -165,8 +165,10 @@ impl Connection {
         self.state.refresh_config(&mut self.session);
         let config = &self.session.config;
         let is_authenticated = !self.session.needs_auth();
-        let limits =
-            Limits { bulk_max: usize::try_from(config.proto_max_bulk_len).unwrap_or(usize::MAX), is_authenticated };
+        let limits = Limits {
+            bulk_max: usize::try_from(config.proto_max_bulk_len).unwrap_or(usize::MAX),
+            is_authenticated,
+        };
         // What a client may send changes with AUTH, so nothing behind it is looked at before.
         let requests_max = if is_authenticated { BATCH_MAX } else { 1 };
         match workspace.decoder.decode(workspace.input.filled(), &limits, requests_max) {

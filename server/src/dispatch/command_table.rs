@@ -148,8 +148,9 @@ impl CommandTable {
 /// The reference page of all commands, as Markdown.
 #[must_use]
 pub fn reference_page() -> String {
-    let mut page =
-        String::from("# Commands\n\nGenerated from the command table (`lux --print-commands`); do not edit.\n");
+    let mut page = String::from(
+        "# Commands\n\nGenerated from the command table (`lux --print-commands`); do not edit.\n",
+    );
     let mut groups: Vec<&str> = Vec::new();
     for command in table().top_level() {
         let group = command.spec.group.name();

@@ -368,9 +368,8 @@ mod tests {
                 let count = decoder.len();
                 for index in 0..count {
                     let request = decoder.request(index, &buffer).expect("it is complete");
-                    let arg = |&(start, len): &(u32, u32)| {
-                        request.bytes[start as usize..][..len as usize].to_vec()
-                    };
+                    let arg =
+                        |&(start, len): &(u32, u32)| request.bytes[start as usize..][..len as usize].to_vec();
                     out.push(request.ranges.iter().map(arg).collect());
                 }
                 buffer.drain(..decoder.finish_batch());
@@ -393,7 +392,8 @@ mod tests {
         list.iter().map(|args| args.iter().map(|arg| arg.as_bytes().to_vec()).collect()).collect()
     }
 
-    const MIXED: &[u8] = b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$5\r\na\r\nb\x00\r\nPING \"a b\" 'c'\r\n*0\r\n\r\n\n*-1\r\n\
+    const MIXED: &[u8] =
+        b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$5\r\na\r\nb\x00\r\nPING \"a b\" 'c'\r\n*0\r\n\r\n\n*-1\r\n\
         *1\r\n$0\r\n\r\nGET k\n*2\r\n$4\r\nECHO\r\n$12\r\nhello\r\nworld\r\n";
 
     fn mixed() -> Requests {
@@ -436,7 +436,12 @@ mod tests {
             (&long("x"), "too big inline request"),
         ] {
             let expected = format!("ERR Protocol error: {text}");
-            assert_eq!(decode(input).1, Some(expected.clone()), "{}", input[..20.min(input.len())].escape_ascii());
+            assert_eq!(
+                decode(input).1,
+                Some(expected.clone()),
+                "{}",
+                input[..20.min(input.len())].escape_ascii()
+            );
             let before = [b"*1\r\n$4\r\nPING\r\n", input].concat();
             assert_eq!(decode(&before), (words(&[&["PING"]]), Some(expected)));
         }
@@ -447,7 +452,10 @@ mod tests {
         let limits = Limits { is_authenticated: false, ..LIMITS };
         let decode = |input: &[u8]| decode_in_pieces(input, &[], &limits).1;
         assert_eq!(decode(b"*11\r\n"), Some("ERR Protocol error: unauthenticated multibulk length".into()));
-        assert_eq!(decode(b"*1\r\n$16385\r\n"), Some("ERR Protocol error: unauthenticated bulk length".into()));
+        assert_eq!(
+            decode(b"*1\r\n$16385\r\n"),
+            Some("ERR Protocol error: unauthenticated bulk length".into())
+        );
         assert_eq!(decode(b"*10\r\n$16384\r\n"), None);
     }
 

@@ -231,6 +231,10 @@ impl Server {
             match answer {
                 Ok(Reply::Simple(_)) => return,
                 Ok(Reply::Error(text)) if text.starts_with(b"NOAUTH") => return,
+                // Still opening is worth waiting for; any other error will not go away.
+                Ok(Reply::Error(text)) if !text.starts_with(b"LOADING") => {
+                    panic!("{} answers PING with {:?}", self.program.name(), String::from_utf8_lossy(&text))
+                }
                 _ if Instant::now() > deadline => {
                     panic!("{} does not answer: {answer:?}\n{}", self.program.name(), self.log_tail())
                 }
