@@ -12,7 +12,6 @@ pub mod config;
 pub mod connection;
 pub mod dispatch;
 pub mod error;
-pub mod glob;
 pub mod listener;
 pub mod logging;
 pub mod machine;
@@ -21,6 +20,7 @@ pub mod server;
 pub mod session;
 pub mod state;
 pub mod stats;
+pub mod storage;
 
 /// The version of this server.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -4,16 +4,17 @@
 //! workers may look at (CLIENT LIST) or act on (CLIENT KILL); the connection publishes into it
 //! once per batch of commands, never per command.
 
-use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
 
 use lux_engine::ids::{DbIndex, Lsn};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::config::Config;
+use crate::dispatch::context::Resume;
 
 /// The version of RESP a client speaks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -51,8 +52,10 @@ pub struct Session {
     pub close_after_reply: bool,
     /// The LSN the reply of this command must wait for, if it must wait.
     pub gate: Option<Lsn>,
-    /// The result of the background job of the command that is being run, once it is there.
-    pub job_result: Option<Box<dyn Any + Send>>,
+    /// Delay this writer owes while write-back is behind.
+    pub delay_debt: Duration,
+    /// What the interrupted command keeps until it is done.
+    pub resume: Option<Box<Resume>>,
 }
 
 impl Session {
@@ -69,7 +72,8 @@ impl Session {
             no_touch: false,
             close_after_reply: false,
             gate: None,
-            job_result: None,
+            delay_debt: Duration::ZERO,
+            resume: None,
         }
     }
 

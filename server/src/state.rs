@@ -1,9 +1,12 @@
 //! What all workers share.
 
+use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
 
+use lux_engine::Engine;
+use lux_engine::txn::Scratch;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
@@ -20,6 +23,7 @@ use crate::stats::{Stopwatch, WorkerStats};
 
 /// The server's shared state.
 pub struct ServerState {
+    pub engine: Engine,
     pub config: ConfigStore,
     pub log_level: LevelHandle,
     pub clients: ClientRegistry,
@@ -40,10 +44,11 @@ pub struct ServerState {
 
 impl ServerState {
     #[must_use]
-    pub fn new(config: ConfigStore, log_level: LevelHandle) -> Self {
+    pub fn new(engine: Engine, config: ConfigStore, log_level: LevelHandle) -> Self {
         let workers = usize::try_from(config.load().io_threads).unwrap_or(1).max(1);
         let commands = command_table::table().all().len();
         ServerState {
+            engine,
             config,
             log_level,
             clients: ClientRegistry::default(),
@@ -87,6 +92,12 @@ impl ServerState {
         self.slowlog.lock().push(entry, len_max);
     }
 
+    /// Starts a batch of commands on a worker: its clock stands still until the next.
+    pub fn start_batch(&self, worker: &Worker) {
+        worker.stopwatch.start();
+        worker.now_ms.set(self.engine.now_ms());
+    }
+
     /// The sum of one counter over the workers.
     pub fn total(&self, counter: impl Fn(&WorkerStats) -> &AtomicU64) -> u64 {
         self.workers.iter().map(|worker| counter(worker).load(Relaxed)).sum()
@@ -109,12 +120,21 @@ fn run_id() -> String {
 pub struct Worker {
     pub stats: Arc<WorkerStats>,
     pub stopwatch: Stopwatch,
+    /// Buffers of the command that runs.
+    pub scratch: RefCell<Scratch>,
+    /// The time of the commands of this batch, Unix milliseconds.
+    pub now_ms: Cell<u64>,
 }
 
 impl Worker {
     #[must_use]
     pub fn new(stats: Arc<WorkerStats>) -> Self {
-        Worker { stats, stopwatch: Stopwatch::default() }
+        Worker {
+            stats,
+            stopwatch: Stopwatch::default(),
+            scratch: RefCell::default(),
+            now_ms: Cell::new(clock::unix_ms()),
+        }
     }
 }
 

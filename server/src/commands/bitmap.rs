@@ -4,7 +4,9 @@
 //! log and copies nothing.
 
 use lux_engine::value::string::STRING_MAX;
-use lux_engine::value::string::bits::{self, BitOp, BitOpResult, Bounds, FieldEdits, FieldType, Overflow, Unit};
+use lux_engine::value::string::bits::{
+    self, BitOp, BitOpResult, Bounds, FieldEdits, FieldType, Overflow, Unit,
+};
 use lux_engine::value::string::number::{IntText, parse_int};
 use lux_engine::wal::effect::StringBody;
 
@@ -175,7 +177,8 @@ fn write_runs(ctx: &mut Context<'_>, key: &[u8], is_new: bool, runs: &[(u64, Vec
 fn getbit(ctx: &mut Context<'_>, mut args: Args<'_>, reply: &mut dyn ReplySink) -> CommandResult {
     let key = args.key()?;
     let offset = bit_offset(args.bytes()?, None)?;
-    let is_on = ctx.string(key)?.is_some_and(|string| bits::getbit(string.text(&mut IntText::default()), offset));
+    let is_on =
+        ctx.string(key)?.is_some_and(|string| bits::getbit(string.text(&mut IntText::default()), offset));
     reply.integer(i64::from(is_on));
     Ok(())
 }
@@ -184,7 +187,7 @@ fn unit(args: &mut Args<'_>) -> Result<Unit, CommandError> {
     let unit = match args.one_of(&["BIT", "BYTE"]) {
         Some(0) => Unit::Bit,
         Some(_) => Unit::Byte,
-        None if args.is_empty() => Unit::Byte,
+        None if args.peek().is_none() => Unit::Byte,
         None => return Err(errors::SYNTAX),
     };
     args.finish()?;
@@ -357,7 +360,12 @@ fn bitfield_ro(ctx: &mut Context<'_>, mut args: Args<'_>, reply: &mut dyn ReplyS
     run_fields(ctx, key, &ops, reply)
 }
 
-fn run_fields(ctx: &mut Context<'_>, key: &[u8], ops: &[FieldOp], reply: &mut dyn ReplySink) -> CommandResult {
+fn run_fields(
+    ctx: &mut Context<'_>,
+    key: &[u8],
+    ops: &[FieldOp],
+    reply: &mut dyn ReplySink,
+) -> CommandResult {
     let mut digits = IntText::default();
     let found = ctx.string(key)?;
     let is_new = found.is_none();

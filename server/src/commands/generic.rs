@@ -4,11 +4,11 @@
 //! RENAME, COPY and MOVE plan the value itself: their effect does not depend on what the source
 //! holds when the log is replayed.
 
+use lux_engine::DATABASE_COUNT;
 use lux_engine::dump::{self, DumpedValue, RdbString};
 use lux_engine::glob::{self, Case};
 use lux_engine::ids::{DbIndex, ExpireAt};
 use lux_engine::keyspace::scan::ScanStep;
-use lux_engine::DATABASE_COUNT;
 use lux_engine::txn::{Found, ValueRef};
 use lux_engine::value::TypeTag;
 use lux_engine::value::string::number::{IntText, parse_int};
@@ -373,7 +373,8 @@ pub(crate) const COMMANDS: &[CommandSpec] = &[
         acl: &["keyspace"],
         handler: dbsize,
         ..CommandSpec::BASE
-    },    CommandSpec {
+    },
+    CommandSpec {
         name: "OBJECT",
         since: "2.2.3",
         summary: "Shows how the value of a key is stored.",

@@ -4,10 +4,10 @@
 //! (APPEND, SETRANGE) plan only the bytes that change, so a big string is never copied.
 
 use lux_engine::ids::ExpireAt;
-use lux_engine::wal::effect::{Operation, StringBody};
 use lux_engine::value::string::lcs::{self, LcsError, LcsMatch};
 use lux_engine::value::string::number::{IntText, LongDouble, parse_int};
 use lux_engine::value::string::range::{getrange, setrange_len};
+use lux_engine::wal::effect::{Operation, StringBody};
 
 use crate::dispatch::args::Args;
 use crate::dispatch::context::Context;
@@ -354,7 +354,8 @@ impl Clock {
     fn deadline(self, text: &[u8], now_ms: u64, command: &str) -> Result<ExpireAt, CommandError> {
         let amount = parse_int(text).ok_or(errors::NOT_AN_INTEGER)?;
         let scale = if matches!(self, Clock::Seconds | Clock::UnixSeconds) { 1000 } else { 1 };
-        let base = if matches!(self, Clock::Seconds | Clock::Milliseconds) { now_ms.cast_signed() } else { 0 };
+        let base =
+            if matches!(self, Clock::Seconds | Clock::Milliseconds) { now_ms.cast_signed() } else { 0 };
         let deadline = Some(amount).filter(|n| *n > 0).and_then(|n| n.checked_mul(scale)?.checked_add(base));
         deadline.map(|ms| ExpireAt(ms.unsigned_abs())).ok_or_else(|| errors::invalid_expire(command))
     }
@@ -386,7 +387,12 @@ impl<'a> Lifetime<'a> {
     }
 
     /// Takes a lifetime option without a value.
-    fn take_word(&mut self, args: &mut Args<'a>, word: &str, meaning: Lifetime<'a>) -> Result<bool, CommandError> {
+    fn take_word(
+        &mut self,
+        args: &mut Args<'a>,
+        word: &str,
+        meaning: Lifetime<'a>,
+    ) -> Result<bool, CommandError> {
         if !args.keyword(word) {
             return Ok(false);
         }
@@ -469,7 +475,9 @@ fn set(ctx: &mut Context<'_>, mut args: Args<'_>, reply: &mut dyn ReplySink) -> 
         if options.returns_old {
             write_or_null(old.as_ref(), reply);
         }
-        old.map(|old| (old.deadline, matches!(options.condition, Condition::IfEqual(wanted) if old.equals(wanted))))
+        old.map(|old| {
+            (old.deadline, matches!(options.condition, Condition::IfEqual(wanted) if old.equals(wanted)))
+        })
     } else if options.condition == Condition::Always && options.lifetime != Lifetime::Keep {
         None
     } else {
@@ -699,7 +707,8 @@ fn setrange(ctx: &mut Context<'_>, mut args: Args<'_>, reply: &mut dyn ReplySink
     let (key, offset, patch) = (args.key()?, args.int()?, args.bytes()?);
     let offset = u64::try_from(offset).map_err(|_| errors::OFFSET_OUT_OF_RANGE)?;
     let len = ctx.string(key)?.map(|string| string.len() as u64);
-    let new_len = setrange_len(len.unwrap_or(0), offset, patch.len() as u64).ok_or(errors::STRING_TOO_LONG)?;
+    let new_len =
+        setrange_len(len.unwrap_or(0), offset, patch.len() as u64).ok_or(errors::STRING_TOO_LONG)?;
     if !patch.is_empty() {
         if len.is_none() {
             ctx.put_string(key, StringBody::Bytes(b""), None, true)?;

@@ -8,6 +8,8 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use lux_engine::glob::{Case, is_match};
+
 /// How deep files may include each other.
 const INCLUDE_DEPTH_MAX: usize = 16;
 
@@ -133,7 +135,7 @@ fn expand(pattern: &str) -> Result<Vec<PathBuf>, String> {
         .filter_map(|entry| entry.ok().map(|entry| entry.path()))
         .filter(|file| {
             let file = file.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-            crate::glob::matches(name.as_bytes(), file.as_bytes(), false)
+            is_match(name.as_bytes(), file.as_bytes(), Case::Sensitive)
         })
         .collect();
     files.sort();

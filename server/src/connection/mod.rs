@@ -14,6 +14,7 @@ pub mod stream;
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
+use std::ops::Range;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -21,11 +22,11 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::task::Poll;
 use std::time::Duration;
 
+use lux_engine::tier::promote::FetchTicket;
 use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::clock;
 use crate::config::value::BufferLimit;
 use crate::dispatch::args::Argv;
 use crate::dispatch::context;
@@ -241,16 +242,24 @@ impl Connection {
     /// followed them and closes.
     async fn run_batch(&mut self, violation: Option<String>) -> Result<(), End> {
         let count = self.workspace.as_ref().map_or(0, |workspace| workspace.decoder.len());
-        self.worker.stopwatch.start();
-        self.session.handle.last_active_unix_ms.store(clock::unix_ms(), Relaxed);
-        context::prefetch(&self.state, &self.session).await;
+        self.state.start_batch(&self.worker);
+        self.session.handle.last_active_unix_ms.store(self.worker.now_ms.get(), Relaxed);
+        // Keeps what the batch reads in memory until it is done.
+        let mut prefetched = None;
         for index in 0..count {
             let position = if index + 1 == count { Position::Last } else { Position::Inside };
             while let Some(wait) = self.execute_one(index, position) {
+                if wait.is_fetch() && prefetched.is_none() {
+                    prefetched = self.prefetch(index + 1..count);
+                }
                 self.session.handle.is_blocked.store(true, Relaxed);
                 wait.ready(&self.state, &mut self.session).await;
+                if let Some(ticket) = prefetched.as_mut().filter(|ticket| !ticket.is_ready()) {
+                    // A failure shows again when the command that needs the record runs.
+                    let _ = ticket.await;
+                }
                 self.session.handle.is_blocked.store(false, Relaxed);
-                self.worker.stopwatch.start();
+                self.state.start_batch(&self.worker);
             }
             if self.session.close_after_reply {
                 break;
@@ -278,6 +287,14 @@ impl Connection {
             return Err(End::Closed);
         }
         Ok(())
+    }
+
+    /// A command met a cold record: the rest of the batch is read along with it.
+    fn prefetch(&self, rest: Range<usize>) -> Option<FetchTicket> {
+        let Workspace { input, decoder, .. } = &**self.workspace.as_ref()?;
+        let requests = rest.filter_map(|index| decoder.request(index, input.filled()));
+        let requests = requests.map(|request| Argv::new(request.bytes, request.ranges));
+        context::prefetch(&self.state.engine, self.session.db, requests)
     }
 
     /// Runs one request of the batch; what to wait for if it has to run again.

@@ -159,8 +159,6 @@ impl<'a> Iterator for Args<'a> {
     }
 }
 
-impl ExactSizeIterator for Args<'_> {}
-
 /// Reads an integer in the one spelling Redis takes: an optional `-`, no leading zeros, no spaces.
 #[must_use]
 pub fn parse_int(text: &[u8]) -> Option<i64> {

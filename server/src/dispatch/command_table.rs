@@ -5,6 +5,8 @@
 
 use std::sync::LazyLock;
 
+use lux_engine::wal::effect::Operation;
+
 use super::args::Argv;
 use super::reply::CommandError;
 use super::reply_errors;
@@ -12,7 +14,13 @@ use super::spec::CommandSpec;
 use crate::commands;
 
 /// The families, in the order of the reference page. The only list of them.
-const FAMILIES: &[&[CommandSpec]] = &[commands::connection::COMMANDS, commands::admin::COMMANDS];
+const FAMILIES: &[&[CommandSpec]] = &[
+    commands::string::COMMANDS,
+    commands::bitmap::COMMANDS,
+    commands::generic::COMMANDS,
+    commands::connection::COMMANDS,
+    commands::admin::COMMANDS,
+];
 
 /// Slots of the hash table: a power of two, far above the number of commands.
 const SLOTS: usize = 2048;
@@ -37,6 +45,8 @@ pub struct Command {
     pub full_name: String,
     /// The container's number, for a subcommand.
     pub container: Option<usize>,
+    /// What events of its changes are called, if it makes any.
+    pub operation: Option<Operation>,
     /// Numbers of the subcommands, in declared order.
     pub subcommands: Vec<usize>,
 }
@@ -76,7 +86,8 @@ impl CommandTable {
             Some(container) => format!("{}|{name}", self.commands[container].full_name),
             None => name,
         };
-        self.commands.push(Command { spec, id, full_name, container, subcommands: Vec::new() });
+        let operation = Operation::of(&full_name);
+        self.commands.push(Command { spec, id, full_name, container, operation, subcommands: Vec::new() });
         id
     }
 

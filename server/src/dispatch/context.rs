@@ -1,22 +1,34 @@
-//! What a handler works on. The only file of the server that calls the engine for commands.
+//! What a handler works on, and how a command meets the engine.
 //!
-//! A handler runs to its end without waiting. When it needs something that takes time, it notes
-//! a [`Wait`] here and returns [`CommandError::Interrupted`]; the connection awaits it with
-//! nothing held and runs the command again.
+//! A handler runs to its end without waiting. A read of a record that is not in memory interrupts
+//! it, and so does a job that takes time ([`Context::offload`]): nothing has happened then, the
+//! connection awaits the [`Wait`] with nothing held, and the command runs again. What the rounds
+//! before learnt (shards, pins, results of jobs) is kept in [`Resume`] until it is done.
 
 use std::any::Any;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lux_engine::ids::Lsn;
+use lux_engine::Engine;
+use lux_engine::error::Error;
+use lux_engine::ids::{DbIndex, Lsn};
+use lux_engine::tier::promote::FetchTicket;
+use lux_engine::txn::{Interrupt, Scratch, Txn};
 use tokio::task::JoinHandle;
 
-use super::command_table::Command;
+use super::args::Argv;
+use super::command_table::{Command, table};
 use super::reply::CommandError;
 use super::reply_errors;
 use crate::config::Config;
 use crate::session::Session;
 use crate::state::{ServerState, Worker};
+
+/// How often a command that is held looks whether it may go on.
+const HOLD_STEP: Duration = Duration::from_millis(2);
+
+/// Delays of writers below this are saved up.
+pub(super) const DELAY_MIN: Duration = Duration::from_millis(1);
 
 /// The state one run of one command works on.
 pub struct Context<'c> {
@@ -24,45 +36,124 @@ pub struct Context<'c> {
     pub worker: &'c Worker,
     pub session: &'c mut Session,
     pub command: &'static Command,
+    /// There for commands that name keys or lock all shards.
+    txn: Option<Txn<'c>>,
     wait: Option<Wait>,
+    job_result: Option<Box<dyn Any + Send>>,
 }
 
 /// What an interrupted command waits for.
 pub enum Wait {
+    /// Records on their way into memory.
+    Fetch(FetchTicket),
+    /// Room in the log for so many bytes.
+    Room(usize),
     /// A job on a blocking thread.
     Job(JoinHandle<Box<dyn Any + Send>>),
-    /// Time to pass.
-    Delay(Duration),
+    /// Time to pass, for the command's sake.
+    Sleep(Duration),
+    /// Time to pass, because writers are slowed down.
+    Slow(Duration),
+    /// Write-back to catch up.
+    Held,
     /// The end of CLIENT PAUSE.
     Unpaused,
+}
+
+/// What an interrupted command keeps until it is done.
+#[derive(Default)]
+pub struct Resume {
+    pub(super) scratch: Scratch,
+    pub(super) job_result: Option<Box<dyn Any + Send>>,
+    /// The wait failed: so does the command.
+    pub(super) failure: Option<Error>,
+    /// Records stay in memory for as long as their ticket is there.
+    pub(super) pins: Vec<FetchTicket>,
+    /// The writer was slowed down for this command already.
+    pub(super) has_paid: bool,
 }
 
 /// Stands for the result of a job that panicked or was cancelled.
 struct LostJob;
 
-/// Stands for the result of a delay.
+/// Stands for the result of a sleep.
 struct Slept;
 
 impl Wait {
-    /// Returns when the command can be run again.
+    /// Whether it is for the disk.
+    #[must_use]
+    pub fn is_fetch(&self) -> bool {
+        matches!(self, Wait::Fetch(_))
+    }
+
+    /// Returns when the command can be run again, with what it needs for that in the session.
     pub async fn ready(self, state: &ServerState, session: &mut Session) {
+        let resume = session.resume.get_or_insert_default();
         match self {
-            Wait::Job(job) => session.job_result = Some(job.await.unwrap_or_else(|_| Box::new(LostJob))),
-            Wait::Delay(duration) => {
+            Wait::Fetch(mut ticket) => match (&mut ticket).await {
+                Ok(()) => resume.pins.push(ticket),
+                Err(error) => resume.failure = Some(error),
+            },
+            Wait::Room(bytes) => resume.failure = state.engine.wal().room(bytes).await.err(),
+            Wait::Job(job) => resume.job_result = Some(job.await.unwrap_or_else(|_| Box::new(LostJob))),
+            Wait::Sleep(duration) => {
                 tokio::time::sleep(duration).await;
-                session.job_result = Some(Box::new(Slept));
+                resume.job_result = Some(Box::new(Slept));
             }
+            Wait::Slow(duration) => {
+                tokio::time::sleep(duration).await;
+                resume.has_paid = true;
+            }
+            Wait::Held => tokio::time::sleep(HOLD_STEP).await,
             Wait::Unpaused => state.pause.until_over().await,
         }
     }
 }
 
-/// Brings what the commands of a batch will read into memory, in one go.
-pub async fn prefetch(_state: &ServerState, _session: &Session) {}
+/// Begins to bring what the requests will read into memory, in one batched read. `None`: nothing
+/// to wait for. The records stay in memory while the ticket is kept.
+pub fn prefetch<'r>(
+    engine: &Engine,
+    db: DbIndex,
+    requests: impl Iterator<Item = Argv<'r>>,
+) -> Option<FetchTicket> {
+    if engine.is_all_resident() {
+        return None;
+    }
+    let mut keys = Vec::new();
+    let mut indexes = Vec::new();
+    for argv in requests {
+        let Ok(command) = table().resolve(argv) else { continue };
+        if command.spec.keys.is_none() || !command.spec.arity.accepts(argv.len()) {
+            continue;
+        }
+        indexes.clear();
+        command.spec.keys.find(argv, &mut indexes);
+        keys.extend(indexes.iter().filter_map(|index| argv.get(*index)));
+    }
+    engine.prefetch(db, keys.into_iter())
+}
 
 /// Returns when `lsn` is durable; else the highest durable LSN and the error for the client.
-pub async fn until_durable(_state: &ServerState, _lsn: Lsn) -> Result<(), (Lsn, String)> {
-    Ok(())
+pub async fn until_durable(state: &ServerState, lsn: Lsn) -> Result<(), (Lsn, String)> {
+    let wal = state.engine.wal();
+    match wal.durable(lsn).await {
+        Ok(()) => Ok(()),
+        Err(error) => Err((wal.durable_lsn(), reply_errors::engine(&error).to_string())),
+    }
+}
+
+/// A read met a record that is not in memory.
+impl From<Interrupt> for CommandError {
+    fn from(Interrupt: Interrupt) -> Self {
+        CommandError::Interrupted
+    }
+}
+
+impl From<Error> for CommandError {
+    fn from(error: Error) -> Self {
+        reply_errors::engine(&error)
+    }
 }
 
 impl<'c> Context<'c> {
@@ -71,13 +162,42 @@ impl<'c> Context<'c> {
         worker: &'c Worker,
         session: &'c mut Session,
         command: &'static Command,
+        txn: Option<Txn<'c>>,
+        job_result: Option<Box<dyn Any + Send>>,
     ) -> Self {
-        Context { state, worker, session, command, wait: None }
+        Context { state, worker, session, command, txn, wait: None, job_result }
     }
 
-    /// What the interrupted handler waits for.
-    pub(super) fn take_wait(&mut self) -> Wait {
-        self.wait.take().unwrap_or(Wait::Delay(Duration::ZERO))
+    /// The transaction of this command, and what a handler's own interruption waits for.
+    pub(super) fn into_parts(self) -> (Option<Txn<'c>>, Option<Wait>) {
+        (self.txn, self.wait)
+    }
+
+    /// The command's transaction: reads, and the plan of its changes.
+    ///
+    /// # Panics
+    /// For a command whose spec names no keys and does not lock all shards.
+    #[inline]
+    pub fn txn(&mut self) -> &mut Txn<'c> {
+        self.txn.as_mut().expect("the spec has keys or ALL_SHARDS")
+    }
+
+    /// The store, for what needs no transaction.
+    #[must_use]
+    pub fn engine(&self) -> &'c Engine {
+        &self.state.engine
+    }
+
+    /// The database the client selected.
+    #[must_use]
+    pub fn db(&self) -> DbIndex {
+        self.session.db
+    }
+
+    /// The time of this command, Unix milliseconds; the same in all of its rounds' reads.
+    #[must_use]
+    pub fn now_ms(&self) -> u64 {
+        self.txn.as_ref().map_or_else(|| self.worker.now_ms.get(), Txn::now_ms)
     }
 
     /// The configuration as of this command.
@@ -95,7 +215,7 @@ impl<'c> Context<'c> {
         &mut self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, CommandError> {
-        match self.session.job_result.take() {
+        match self.job_result.take() {
             Some(result) => {
                 result.downcast::<T>().map(|value| *value).map_err(|_| reply_errors::OFFLOADED_JOB_LOST)
             }
@@ -108,9 +228,18 @@ impl<'c> Context<'c> {
 
     /// Interrupts the command for a while; the second call returns. Counts as its one job.
     pub fn sleep(&mut self, duration: Duration) -> Result<(), CommandError> {
-        match self.session.job_result.take() {
+        match self.job_result.take() {
             Some(_) => Ok(()),
-            None => Err(self.interrupt(Wait::Delay(duration))),
+            None => Err(self.interrupt(Wait::Sleep(duration))),
+        }
+    }
+
+    /// Brings keys of the selected database into memory; interrupts the command until they are.
+    /// Counts as its one job.
+    pub fn promote<'k>(&mut self, keys: impl Iterator<Item = &'k [u8]>) -> Result<(), CommandError> {
+        match self.engine().prefetch(self.db(), keys) {
+            Some(ticket) => Err(self.interrupt(Wait::Fetch(ticket))),
+            None => Ok(()),
         }
     }
 

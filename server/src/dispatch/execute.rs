@@ -1,19 +1,30 @@
 //! The one path every command takes.
 //!
-//! Lookup, arity, authentication, pause, then the handler; its reply or its error goes into the
-//! sink. An interrupted command leaves nothing behind and is run again after its [`Wait`]. A
-//! handler that panics has changed nothing (changes happen in the commit), so its client gets an
-//! error and the server goes on.
+//! Lookup, arity, authentication, pause, pressure; then the transaction begins, the handler plans
+//! and replies, the transaction commits. An interrupted command leaves nothing behind and runs
+//! again after its [`Wait`]. A handler that panics has changed nothing (changes happen in the
+//! commit), so its client gets an error and the server goes on.
+//!
+//! MULTI will queue between admission and `attempt`: a queued command has been looked up and
+//! checked, and EXEC runs the queue inside one attempt.
 
+use std::any::Any;
+use std::cell::RefMut;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use lux_engine::checkpoint::keeper::Pressure;
+use lux_engine::error::Error;
+use lux_engine::txn::{self, CommitError, Committed, Mode, Scratch, Txn};
+use lux_engine::wal::FsyncPolicy;
 
 use super::args::{Args, Argv};
 use super::command_table::{Command, table};
-use super::context::{Context, Wait};
+use super::context::{Context, Resume, Wait};
 use super::reply::{CommandError, CommandResult, Mark, ReplySink};
 use super::reply_errors;
-use super::spec::Flags;
+use super::spec::{Flags, Keys};
 use crate::session::{ReplyMode, Session};
 use crate::state::{ServerState, Worker};
 
@@ -31,6 +42,9 @@ pub enum Position {
     Inside,
     Last,
 }
+
+/// Keys whose slices need no allocation.
+const KEYS_INLINE: usize = 8;
 
 /// Executes one request.
 pub fn execute(
@@ -61,11 +75,25 @@ pub fn execute(
         return Step::Wait(Wait::Unpaused);
     }
     worker.stopwatch.before(&worker.stats, command);
-    let (result, wait) = run(state, worker, session, command, argv, reply);
-    if let Some(wait) = wait {
-        reply.rewind(mark);
-        worker.stopwatch.pause();
-        return Step::Wait(wait);
+    let result = loop {
+        let outcome = match slow_down(state, session, command) {
+            Ok(None) => attempt(state, worker, session, command, argv, reply),
+            Ok(Some(wait)) => Outcome::Again(Some(wait)),
+            Err(error) => Outcome::Done(Err(error)),
+        };
+        match outcome {
+            Outcome::Done(result) => break result,
+            Outcome::Again(wait) => {
+                reply.rewind(mark);
+                if let Some(wait) = wait {
+                    worker.stopwatch.pause();
+                    return Step::Wait(wait);
+                }
+            }
+        }
+    };
+    if session.resume.is_some() {
+        session.resume = None;
     }
     if let Err(error) = result {
         worker.stats.commands.fail(command.id);
@@ -74,7 +102,7 @@ pub fn execute(
     if let Some(micros) = worker.stopwatch.after(&worker.stats, command, &session.config, position) {
         state.note_slow(session, command, argv, micros);
     }
-    session.handle.last_command.store(command.id, std::sync::atomic::Ordering::Relaxed);
+    session.handle.last_command.store(command.id, Relaxed);
     finish(session, mark, reply);
     Step::Done
 }
@@ -90,27 +118,231 @@ fn admit(session: &Session, command: &Command, argv: Argv<'_>) -> Result<(), Com
     Ok(())
 }
 
-/// Runs the handler once: its result, and what to wait for if it was interrupted.
-fn run(
+/// Slows writers down while write-back is behind. Nothing is held meanwhile.
+fn slow_down(
+    state: &ServerState,
+    session: &mut Session,
+    command: &Command,
+) -> Result<Option<Wait>, CommandError> {
+    if !command.spec.flags.has(Flags::DENY_OOM) {
+        return Ok(None);
+    }
+    match state.engine.pressure() {
+        Pressure::None => Ok(None),
+        Pressure::Refuse => Err(reply_errors::OOM),
+        Pressure::Hold => Ok(Some(Wait::Held)),
+        Pressure::Delay(delay) => {
+            if session.resume.as_ref().is_some_and(|resume| resume.has_paid) {
+                return Ok(None);
+            }
+            // Timers are coarse: short delays add up until they are worth one.
+            session.delay_debt += delay;
+            if session.delay_debt < super::context::DELAY_MIN {
+                return Ok(None);
+            }
+            Ok(Some(Wait::Slow(std::mem::take(&mut session.delay_debt))))
+        }
+    }
+}
+
+/// How one round of a command ended.
+enum Outcome {
+    Done(CommandResult),
+    /// It left nothing behind; run it again, after the wait if there is one.
+    Again(Option<Wait>),
+}
+
+/// The buffers of one round: the worker's, or those an interrupted command took along.
+enum Buffers<'w> {
+    Shared(RefMut<'w, Scratch>),
+    Own(Box<Resume>),
+}
+
+impl Buffers<'_> {
+    fn scratch(&mut self) -> &mut Scratch {
+        match self {
+            Buffers::Shared(scratch) => scratch,
+            Buffers::Own(resume) => &mut resume.scratch,
+        }
+    }
+
+    /// What the next round starts with.
+    fn keep(self) -> Box<Resume> {
+        match self {
+            Buffers::Shared(mut scratch) => {
+                Box::new(Resume { scratch: std::mem::take(&mut scratch), ..Resume::default() })
+            }
+            Buffers::Own(resume) => resume,
+        }
+    }
+}
+
+/// Runs the command once.
+fn attempt(
     state: &Arc<ServerState>,
     worker: &Worker,
     session: &mut Session,
     command: &'static Command,
     argv: Argv<'_>,
     reply: &mut dyn ReplySink,
-) -> (CommandResult, Option<Wait>) {
-    let mut context = Context::new(state, worker, session, command);
+) -> Outcome {
+    let mut buffers = match session.resume.take() {
+        Some(resume) => Buffers::Own(resume),
+        None => {
+            let mut scratch = worker.scratch.borrow_mut();
+            scratch.reset();
+            Buffers::Shared(scratch)
+        }
+    };
+    let mut job_result = None;
+    if let Buffers::Own(resume) = &mut buffers {
+        if let Some(error) = resume.failure.take() {
+            return Outcome::Done(Err(reply_errors::engine(&error)));
+        }
+        job_result = resume.job_result.take();
+    }
+    let mut inline: [&[u8]; KEYS_INLINE] = [b""; KEYS_INLINE];
+    let mut many = Vec::new();
+    let keys = collect_keys(command.spec.keys, argv, &mut inline, &mut many);
+    let end = round(state, worker, session, command, argv, keys, buffers.scratch(), job_result, reply);
+    match end {
+        End::Done(result, committed) => {
+            note_gate(state, session, committed);
+            Outcome::Done(result)
+        }
+        End::Again(wait) => {
+            session.resume = Some(buffers.keep());
+            Outcome::Again(wait)
+        }
+    }
+}
+
+/// Begins the transaction, runs the handler, and commits or abandons.
+#[expect(clippy::too_many_arguments, reason = "the parts of one call, used nowhere else")]
+fn round<'r>(
+    state: &'r Arc<ServerState>,
+    worker: &'r Worker,
+    session: &'r mut Session,
+    command: &'static Command,
+    argv: Argv<'_>,
+    keys: &'r [&'r [u8]],
+    scratch: &'r mut Scratch,
+    job_result: Option<Box<dyn Any + Send>>,
+    reply: &mut dyn ReplySink,
+) -> End {
+    let txn = begin(state, worker, session, command, keys, scratch);
+    let mut context = Context::new(state, worker, session, command, txn, job_result);
     let args = Args::new(argv, command.words());
     // A handler that unwinds leaves its half-planned transaction, which is dropped, and half a
     // reply, which is taken back; the session fields it sets are set last.
     let result = catch_unwind(AssertUnwindSafe(|| (command.spec.handler)(&mut context, args, reply)));
+    let (txn, wait) = context.into_parts();
     match result {
-        Ok(Err(CommandError::Interrupted)) => (Ok(()), Some(context.take_wait())),
-        Ok(result) => (result, None),
+        Ok(result) => conclude(result, txn, wait),
         Err(_) => {
             tracing::error!(command = command.full_name, "a command panicked while it was planned");
-            (Err(reply_errors::internal(&command.full_name)), None)
+            End::Done(Err(reply_errors::internal(&command.full_name)), Committed::default())
         }
+    }
+}
+
+/// The keys of one call as slices.
+fn collect_keys<'k, 'a: 'k>(
+    keys: Keys,
+    argv: Argv<'a>,
+    inline: &'k mut [&'a [u8]; KEYS_INLINE],
+    many: &'k mut Vec<&'a [u8]>,
+) -> &'k [&'a [u8]] {
+    match keys {
+        Keys::None => &[],
+        Keys::First => {
+            inline[0] = argv.get(1).unwrap_or_default();
+            &inline[..1]
+        }
+        keys => {
+            let mut indexes = Vec::new();
+            keys.find(argv, &mut indexes);
+            many.extend(indexes.iter().filter_map(|index| argv.get(*index)));
+            many
+        }
+    }
+}
+
+/// Starts the transaction of a command that needs one.
+fn begin<'t>(
+    state: &'t ServerState,
+    worker: &Worker,
+    session: &Session,
+    command: &Command,
+    keys: &'t [&'t [u8]],
+    scratch: &'t mut Scratch,
+) -> Option<Txn<'t>> {
+    let flags = command.spec.flags;
+    let mode = if flags.has(Flags::ALL_SHARDS) {
+        Mode::All
+    } else if command.spec.keys.is_none() {
+        return None;
+    } else if flags.has(Flags::RESERVE) {
+        Mode::Reserve
+    } else {
+        Mode::Keys
+    };
+    let mut txn = state.engine.begin(scratch, session.db, keys, mode, worker.now_ms.get());
+    if let Some(operation) = command.operation {
+        txn.set_operation(operation);
+    }
+    Some(txn)
+}
+
+/// How a handler's round ends with its transaction.
+enum End {
+    Done(CommandResult, Committed),
+    Again(Option<Wait>),
+}
+
+/// Commits, abandons or drops the transaction, as the handler's result asks.
+fn conclude(result: CommandResult, txn: Option<Txn<'_>>, wait: Option<Wait>) -> End {
+    match (result, txn) {
+        // A wait of the handler's own; what its transaction planned is dropped.
+        (Err(CommandError::Interrupted), _) if wait.is_some() => End::Again(wait),
+        (Err(CommandError::Interrupted), Some(mut txn)) => match txn.take_failure() {
+            Some(error) => failed(&error),
+            None => End::Again(wait_for(txn.abandon())),
+        },
+        (Err(CommandError::Interrupted), None) => {
+            End::Done(Err(reply_errors::OFFLOADED_JOB_LOST), Committed::default())
+        }
+        (result @ Err(_), _) => End::Done(result, Committed::default()),
+        (Ok(()), None) => End::Done(Ok(()), Committed::default()),
+        (Ok(()), Some(txn)) => match txn.commit() {
+            Ok(committed) => End::Done(Ok(()), committed),
+            Err(CommitError::Interrupted(wait)) => End::Again(wait_for(wait)),
+            Err(CommitError::Failed(error)) => failed(&error),
+        },
+    }
+}
+
+fn failed(error: &Error) -> End {
+    End::Done(Err(reply_errors::engine(error)), Committed::default())
+}
+
+fn wait_for(wait: txn::Wait) -> Option<Wait> {
+    match wait {
+        txn::Wait::Retry => None,
+        txn::Wait::Fetch(ticket) => Some(Wait::Fetch(ticket)),
+        txn::Wait::Room(bytes) => Some(Wait::Room(bytes)),
+    }
+}
+
+/// With `appendfsync always`, the reply waits for what the command wrote or saw.
+fn note_gate(state: &ServerState, session: &mut Session, committed: Committed) {
+    let wal = state.engine.wal();
+    if wal.fsync() != FsyncPolicy::Always {
+        return;
+    }
+    let lsn = committed.lsn.map_or(committed.observed, |lsn| lsn.max(committed.observed));
+    if lsn > wal.durable_lsn() {
+        session.gate = Some(lsn);
     }
 }
 

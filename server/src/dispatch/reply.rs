@@ -31,6 +31,17 @@ impl CommandError {
     }
 }
 
+/// The text of the reply, for logs and for replies made without a sink.
+impl std::fmt::Display for CommandError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            CommandError::Interrupted => f.write_str("interrupted"),
+            CommandError::Reply(text) => f.write_str(text),
+            CommandError::Hangup => f.write_str("connection closed"),
+        }
+    }
+}
+
 /// A position in a reply sink, for taking back what was written since.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mark(pub usize);

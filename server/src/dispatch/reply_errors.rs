@@ -77,6 +77,8 @@ pub const INVALID_CLIENT_ID: CommandError = fixed("ERR Invalid client ID");
 pub const CLIENT_ID_POSITIVE: CommandError = fixed("ERR client-id should be greater than 0");
 pub const TIMEOUT_NOT_AN_INTEGER: CommandError = fixed("ERR timeout is not an integer or out of range");
 pub const TIMEOUT_NEGATIVE: CommandError = fixed("ERR timeout is negative");
+pub const PAUSE_MODE: CommandError = fixed("ERR CLIENT PAUSE mode must be WRITE or ALL");
+pub const UNBLOCK_REASON: CommandError = fixed("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR");
 pub const DEBUG_DISABLED: CommandError = fixed(
     "ERR DEBUG command not allowed. If the enable-debug-command option is set to \"local\", you can run it \
      from a local connection, otherwise you need to set this option in the configuration file, and then \
@@ -131,6 +133,36 @@ pub fn unknown_subcommand(container: &str, subcommand: &[u8]) -> CommandError {
 #[must_use]
 pub fn invalid_expire(name: &str) -> CommandError {
     CommandError::composed(format!("ERR invalid expire time in '{name}' command"))
+}
+
+/// `ERR Syntax error in HELLO option 'x'`
+#[must_use]
+pub fn hello_option(option: &[u8]) -> CommandError {
+    CommandError::composed(format!("ERR Syntax error in HELLO option '{}'", lossy(option, 128)))
+}
+
+/// `ERR Unrecognized option 'x'`
+#[must_use]
+pub fn unrecognized_option(option: &[u8]) -> CommandError {
+    CommandError::composed(format!("ERR Unrecognized option '{}'", lossy(option, 128)))
+}
+
+/// `ERR LIB-NAME cannot contain spaces, newlines or special characters.`
+#[must_use]
+pub fn client_attribute(attribute: &str) -> CommandError {
+    CommandError::composed(format!("ERR {attribute} cannot contain spaces, newlines or special characters."))
+}
+
+/// `ERR Unknown client type 'x'`
+#[must_use]
+pub fn unknown_client_type(name: &[u8]) -> CommandError {
+    CommandError::composed(format!("ERR Unknown client type '{}'", lossy(name, 128)))
+}
+
+/// `ERR No such user 'x'`
+#[must_use]
+pub fn no_such_user(name: &[u8]) -> CommandError {
+    CommandError::composed(format!("ERR No such user '{}'", lossy(name, 128)))
 }
 
 /// `ERR internal error ...`: a handler panicked before anything changed.
