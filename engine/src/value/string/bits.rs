@@ -289,7 +289,7 @@ impl FieldType {
             exact
         } else {
             match overflow {
-                Overflow::Wrap => i128::from(self.from_low_bits(exact as u64)),
+                Overflow::Wrap => i128::from(self.sign_extended(exact as u64)),
                 Overflow::Saturate => exact.clamp(self.min(), self.max()),
                 Overflow::Fail => return None,
             }
@@ -297,8 +297,8 @@ impl FieldType {
         Some(i64::try_from(fitted).expect("every field type lies within i64"))
     }
 
-    /// Reads the low bits of `word` as this type.
-    fn from_low_bits(self, word: u64) -> i64 {
+    /// The low bits of `word` as this type.
+    fn sign_extended(self, word: u64) -> i64 {
         let unused = 64 - self.bits;
         let top = word << unused;
         if self.signed { top.cast_signed() >> unused } else { (top >> unused).cast_signed() }
@@ -315,7 +315,7 @@ pub fn get_field(bytes: &[u8], field: FieldType, offset: u64) -> i64 {
 fn read_field(field: FieldType, offset: u64, byte_at: impl Fn(u64) -> u8) -> i64 {
     let window = (0..9).fold(0u128, |window, i| window << 8 | u128::from(byte_at(offset / 8 + i)));
     let below = 72 - offset as u32 % 8 - field.bits;
-    field.from_low_bits((window >> below) as u64)
+    field.sign_extended((window >> below) as u64)
 }
 
 /// Runs of changed bytes with at most so many unchanged ones between them are written as one.
