@@ -27,5 +27,5 @@ for target in "${targets[@]}"; do
     mkdir -p "fuzz/corpus/$target"
     echo "fuzz: $target for $seconds s"
     cargo fuzz run --release "$target" "fuzz/corpus/$target" "fuzz/seeds/$target" -- \
-        -max_total_time="$seconds" -rss_limit_mb=1024 -timeout=10 -verbosity=0
+        -max_total_time="$seconds" -rss_limit_mb=1024 -timeout=10 -verbosity=0 -print_final_stats=1
 done

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::env::{Clock, FileSystem};
+use crate::eviction::Policy;
 use crate::tier::memory::MemoryStore;
 use crate::wal::FsyncPolicy;
 
@@ -34,7 +35,11 @@ pub struct EngineConfig {
     pub memory_probe: Option<MemoryProbe>,
     /// Bound on the disk space of the store, bytes; 0 for none.
     pub maxdisk: u64,
+    /// What happens at `maxdisk`.
+    pub policy: Policy,
     pub fsync: FsyncPolicy,
+    /// Size of a segment of the log, bytes; 0: a share of `maxmemory`.
+    pub segment_bytes: u64,
     /// Time between checkpoint rounds, milliseconds.
     pub checkpoint_interval_ms: u64,
     /// Threads that read the cold tier.
@@ -67,7 +72,9 @@ impl EngineConfig {
             maxmemory,
             memory_probe: None,
             maxdisk: 0,
+            policy: Policy::NoEviction,
             fsync: FsyncPolicy::EverySec,
+            segment_bytes: 0,
             checkpoint_interval_ms: 60_000,
             read_threads: 2,
             is_background: true,

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
@@ -13,6 +14,7 @@ use crate::checkpoint::keeper::{Keeper, Pressure, Reply, Request};
 use crate::config::{Cold, EngineConfig};
 use crate::env::Clock;
 use crate::error::{Error, Result};
+use crate::eviction::DiskGuard;
 use crate::expiry::Reaper;
 use crate::hook::Hook;
 use crate::identity::Identity;
@@ -25,6 +27,9 @@ use crate::tier::{ColdStore, Family, warm};
 use crate::txn::{Core, Mode, Scratch, Txn};
 use crate::wal::{FsyncPolicy, OpenFrom, Wal, WalConfig, WalReport};
 
+/// Time between two looks at the disk.
+const DISK_LOOK: Duration = Duration::from_millis(250);
+
 /// An open store. Cheap to clone; the store closes with [`Engine::close`].
 #[derive(Clone)]
 pub struct Engine {
@@ -35,6 +40,7 @@ struct Shared {
     core: Arc<Core>,
     keeper: Arc<Keeper>,
     reaper: Arc<Reaper>,
+    disk: Arc<DiskGuard>,
     clock: Arc<dyn Clock>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     keeper_thread: Mutex<Option<JoinHandle<()>>>,
@@ -111,6 +117,13 @@ impl Engine {
         let keeper = Keeper::new(Arc::clone(&core), &config, identity.store_id, highest, redo_lsn);
         keeper.configure(&config);
         let reaper = Reaper::new(Arc::clone(&core), Arc::clone(&config.clock));
+        let disk = DiskGuard::new(
+            Arc::clone(&core),
+            Arc::clone(&config.clock),
+            Arc::clone(files),
+            config.dir.clone(),
+        );
+        disk.configure(config.policy, config.maxdisk);
         let millis = (config.clock.monotonic_ns() - started) / 1_000_000;
         let report = OpenReport { identity, wal: wal_report, redo_lsn, millis };
         let engine = Engine {
@@ -118,6 +131,7 @@ impl Engine {
                 core,
                 keeper,
                 reaper,
+                disk,
                 clock: Arc::clone(&config.clock),
                 threads: Mutex::default(),
                 keeper_thread: Mutex::default(),
@@ -132,11 +146,15 @@ impl Engine {
 
     fn start_threads(&self, config: &EngineConfig) -> Result<()> {
         let shared = &self.shared;
+        // A test that steps the workers waits for them: they must not come last.
+        let lowers = config.is_background;
         let spawn = |name: String, body: Box<dyn FnOnce() + Send>| {
             std::thread::Builder::new()
                 .name(name)
                 .spawn(move || {
-                    lower_priority();
+                    if lowers {
+                        lower_priority();
+                    }
                     body();
                 })
                 .map_err(|e| Error::io("spawn", "thread", e))
@@ -152,6 +170,16 @@ impl Engine {
             let reaper = Arc::clone(&shared.reaper);
             let thread = spawn("lux-reaper".into(), Box::new(move || reaper.run()))?;
             shared.threads.lock().push(thread);
+            let (disk, is_stopping) = (Arc::clone(&shared.disk), Arc::clone(&shared.is_stopping));
+            let guard = move || {
+                while !is_stopping.load(Ordering::Relaxed) {
+                    if let Err(error) = disk.look() {
+                        tracing::warn!(%error, "could not enforce the disk bound");
+                    }
+                    std::thread::park_timeout(DISK_LOOK);
+                }
+            };
+            shared.threads.lock().push(spawn("lux-disk".into(), Box::new(guard))?);
             let core = Arc::clone(&shared.core);
             let (files, dir) = (Arc::clone(&config.files), config.dir.clone());
             let is_stopping = Arc::clone(&shared.is_stopping);
@@ -189,6 +217,7 @@ impl Engine {
         }
         shared.core.promoter.close();
         for thread in std::mem::take(&mut *shared.threads.lock()) {
+            thread.thread().unpark();
             let _ = thread.join();
         }
     }
@@ -236,7 +265,16 @@ impl Engine {
     #[inline]
     #[must_use]
     pub fn pressure(&self) -> Pressure {
+        if self.shared.disk.is_full() {
+            return Pressure::DiskFull;
+        }
         self.shared.keeper.pressure()
+    }
+
+    /// Disk bounds and cache mode.
+    #[must_use]
+    pub fn disk(&self) -> &DiskGuard {
+        &self.shared.disk
     }
 
     /// The log: durable LSN, waits for it, status.
@@ -311,6 +349,18 @@ fn wal_config(config: &EngineConfig, store_id: u64) -> WalConfig {
     let mut wal = WalConfig::new(config.dir.join("wal"), store_id);
     wal.segment_bytes = (config.maxmemory / 16).clamp(4 << 20, 64 << 20).next_multiple_of(1 << 20);
     wal.fsync = config.fsync;
+    if config.segment_bytes > 0 {
+        wal.segment_bytes = config.segment_bytes;
+        wal.reserve_bytes = wal.reserve_bytes.min(config.segment_bytes);
+    }
+    #[cfg(feature = "failpoints")]
+    {
+        use crate::failpoint::Break;
+        use crate::wal::failpoint::{BREAK_LATCH, BREAK_PREFIX};
+        let is_on = |which: Break| config.failpoints & (1 << which as u8) != 0;
+        wal.failpoints |= if is_on(Break::Prefix) { BREAK_PREFIX } else { 0 };
+        wal.failpoints |= if is_on(Break::LatchOnFailure) { BREAK_LATCH } else { 0 };
+    }
     wal
 }
 

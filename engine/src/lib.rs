@@ -15,6 +15,7 @@ pub mod dump;
 mod engine;
 pub mod env;
 pub mod error;
+pub mod eviction;
 pub mod expiry;
 pub mod failpoint;
 pub mod glob;

@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use lux_engine::config::MemoryProbe;
 use lux_engine::env::real::{SystemClock, SystemFiles};
+use lux_engine::eviction::Policy;
 use lux_engine::wal::FsyncPolicy;
 use lux_engine::{Cold, Engine, EngineConfig, Error, Result};
 
@@ -20,6 +21,7 @@ pub fn open(config: &Config) -> Result<Engine> {
     let mut engine = EngineConfig::new(&config.dir, files, clock, cold(), maxmemory);
     engine.memory_probe = Some(memory_probe()?);
     engine.maxdisk = config.maxdisk.unsigned_abs();
+    engine.policy = policy(config);
     engine.fsync = fsync(config);
     engine.checkpoint_interval_ms = checkpoint_interval_ms(config);
     engine.entropy = entropy()?;
@@ -30,7 +32,12 @@ pub fn open(config: &Config) -> Result<Engine> {
 pub fn apply(engine: &Engine, config: &Config) {
     engine.set_fsync(fsync(config));
     engine.keeper().maxmemory.store(config.maxmemory.unsigned_abs(), Relaxed);
+    engine.disk().configure(policy(config), config.maxdisk.unsigned_abs());
     engine.keeper().interval_ms.store(checkpoint_interval_ms(config), Relaxed);
+}
+
+fn policy(config: &Config) -> Policy {
+    Policy::from_name(&config.maxmemory_policy).unwrap_or_default()
 }
 
 fn fsync(config: &Config) -> FsyncPolicy {

@@ -16,6 +16,7 @@ use super::round::RoundReport;
 use crate::config::{EngineConfig, MemoryProbe};
 use crate::env::{Clock, FileSystem};
 use crate::error::{Error, Result};
+use crate::failpoint::Break;
 use crate::ids::{DbId, DbIndex, Lsn};
 use crate::keyspace::entry::flag;
 use crate::keyspace::hash::SHARDS;
@@ -40,6 +41,8 @@ pub enum Pressure {
     Hold,
     /// Write-back makes no progress: refuse with `-OOM`.
     Refuse,
+    /// The disk or `maxdisk` is full: refuse what needs space, accept deletions.
+    DiskFull,
 }
 
 /// What somebody asks the keeper to do.
@@ -110,6 +113,8 @@ pub(super) struct State {
     /// Redo LSN of the flushed marker and the log's byte count at that point.
     pub(super) redo: (Lsn, u64),
     pub(super) dropped_incarnations: Vec<Vec<u8>>,
+    /// A batch that found no disk space. Its images count as in flight, so it goes before any other.
+    stalled: Option<SpillBatch>,
 }
 
 const HOLD: u32 = u32::MAX - 1;
@@ -138,6 +143,7 @@ impl Keeper {
                 highest,
                 redo: (redo, 0),
                 dropped_incarnations: Vec::new(),
+                stalled: None,
             }),
             wake: Condvar::new(),
             pressure: AtomicU32::new(0),
@@ -301,14 +307,27 @@ impl Keeper {
         }
         let mut highest = self.state.lock().highest;
         let outcome = self.core.store.write_batch(batch, &mut highest);
-        self.state.lock().highest = highest;
+        let mut state = self.state.lock();
+        state.highest = highest;
+        if outcome.is_err() {
+            state.stalled = Some(std::mem::take(batch));
+        }
         outcome
+    }
+
+    /// Sends again what found no disk space.
+    pub(super) fn resend(&self) -> Result<()> {
+        let stalled = self.state.lock().stalled.take();
+        stalled.map_or(Ok(()), |mut batch| self.send(&mut batch))
     }
 
     /// Brings memory below its limit: cleans cool dirty entries, evicts clean ones.
     fn relieve(&self, last_progress: &mut u64) -> Result<()> {
         let store = &self.core.store;
         store.clear_relief();
+        if store.failpoints.breaks(Break::OneBudget) {
+            return Ok(());
+        }
         let (mut bytes, mut dirty) = store.hot_bytes();
         let before = bytes;
         self.rebudget(bytes);
@@ -341,6 +360,7 @@ impl Keeper {
     /// Writes back cool dirty entries of about `want` bytes.
     fn clean(&self, want: usize) -> Result<()> {
         let (store, wal) = (&self.core.store, &self.core.wal);
+        self.resend()?;
         let mut batch = SpillBatch::default();
         let mut done = 0;
         for lap in 0..4 {
@@ -377,6 +397,7 @@ impl Keeper {
     /// Writes back and evicts what the filter picks. Returns the number of entries that left.
     fn evict_matching(&self, db: DbIndex, filter: &dyn Fn(&[u8]) -> bool) -> Result<u64> {
         let store = &self.core.store;
+        self.resend()?;
         self.resolve_all()?;
         let db = store.db_id(db);
         let mut batch = SpillBatch::default();

@@ -7,8 +7,8 @@
 //! CRC32 of all before (4, big endian)
 //! ```
 //!
-//! Numbers are varints. Totals and map may be newer than the redo LSN: the log's tail carries
-//! absolute totals and map entries, so replay ends at the same values either way.
+//! Numbers are varints. The map is that of the redo LSN. Totals may be newer: the log's tail
+//! carries absolute totals, so replay ends at the same values either way.
 
 use crate::codec::{DecodeError, Reader, put_varint};
 use crate::ids::{DbId, Lsn, ShardId};

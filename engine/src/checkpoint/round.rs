@@ -1,10 +1,10 @@
 //! One checkpoint round.
 //!
-//! 1. The begin LSN is the last appended one. A commit at or below it that is still being
-//!    applied holds its shard's lock, so the pass below meets its changes.
+//! 1. The begin LSN is the last appended one, taken with the database map while all shards are
+//!    locked: nothing at or below it is still being applied.
 //! 2. Every entry that is dirty is written back in whatever image it has when the pass meets it,
 //!    shard by shard in bucket order. Entries never change their bucket, so none is skipped.
-//! 3. Totals and database map are copied; then the log is synced up to the last LSN applied by
+//! 3. Totals are copied; then the log is synced up to the last LSN applied by
 //!    then: whatever was overwritten, renamed, deleted or flushed away meanwhile is durable.
 //! 4. The marker is written and all families are flushed atomically.
 //! 5. Segments of the log up to the begin LSN go; ranges whose death is at or below it are
@@ -21,7 +21,7 @@ use crate::error::Result;
 use crate::failpoint::Break;
 use crate::ids::{DbId, Incarnation, Lsn};
 use crate::keyspace::entry::BodyRef;
-use crate::keyspace::store::Store;
+use crate::keyspace::store::{DATABASES, Store};
 use crate::tier::schema;
 use crate::tier::spill::{DEAD_PREFIX, SpillBatch, Which};
 use crate::tier::warm;
@@ -42,25 +42,34 @@ pub struct RoundReport {
     pub millis: u64,
 }
 
+/// The database map and the next id to allot.
+type MapImage = ([DbId; DATABASES], DbId);
+
+/// Where a round begins: LSN, the log's byte count and the database map at this LSN.
+struct Begin {
+    lsn: Lsn,
+    bytes: u64,
+    map: MapImage,
+}
+
 impl Keeper {
     /// Runs a round. Everything that was applied when it began survives the loss of the log's
     /// older segments when this returns.
     pub(super) fn round(&self) -> Result<RoundReport> {
         let started = self.clock.monotonic_ns();
         let (store, wal) = (&self.core.store, &self.core.wal);
-        let begin = wal.last_lsn();
-        let begin_bytes = wal.bytes_total();
+        let Begin { lsn: begin, bytes: begin_bytes, map } = self.begin_point();
+        self.resend()?;
         self.resolve_all()?;
         let mut report = RoundReport { redo_lsn: begin, ..RoundReport::default() };
         let marker_first = store.failpoints.breaks(Break::MarkerLast);
         if marker_first {
-            self.write_marker(begin)?;
+            self.write_marker(begin, map)?;
             store.cold.flush()?;
             wal.cut_before(begin)?;
         }
         self.write_back_all(&mut report)?;
-        let marker_done = self.write_marker(begin)?;
-        debug_assert!(marker_done);
+        self.write_marker(begin, map)?;
         // DURABILITY: a crash before this returns leaves the marker of the round before.
         store.cold.flush()?;
         self.state.lock().redo = (begin, begin_bytes);
@@ -74,6 +83,15 @@ impl Keeper {
         self.last_round_ms.store(self.clock.unix_ms(), Ordering::Relaxed);
         report.millis = (self.clock.monotonic_ns() - started) / 1_000_000;
         Ok(report)
+    }
+
+    /// Step 1. With all shards locked no commit is between its append and its application, so the
+    /// map is that of exactly this LSN. A newer one would not do: replay applies the later changes
+    /// again, one by one, and would meet databases that seem to have died.
+    fn begin_point(&self) -> Begin {
+        let (store, wal) = (&self.core.store, &self.core.wal);
+        let _all: Vec<_> = Store::shard_ids().map(|id| store.lock(id)).collect();
+        Begin { lsn: wal.last_lsn(), bytes: wal.bytes_total(), map: store.map_image() }
     }
 
     /// Step 2.
@@ -103,7 +121,7 @@ impl Keeper {
     }
 
     /// Steps 3 and 4 without the flush.
-    fn write_marker(&self, redo_lsn: Lsn) -> Result<bool> {
+    fn write_marker(&self, redo_lsn: Lsn, (map, next_db): MapImage) -> Result<()> {
         let (store, wal) = (&self.core.store, &self.core.wal);
         let mut totals = Vec::new();
         for shard in Store::shard_ids() {
@@ -112,10 +130,9 @@ impl Keeper {
                 totals.push(Total { db: part.id, shard, keys: part.keys, expires: part.expires });
             }
         }
-        let (map, next_db) = store.map_image();
         let last = wal.last_lsn();
         wal.request_sync(last);
-        // DURABILITY: totals, map and absent rows reflect commits up to here; none may be lost
+        // DURABILITY: totals and absent rows reflect commits up to here; none may be lost
         // once the marker can be found.
         wal.wait_durable_blocking(last)?;
         let marker = Marker {
@@ -129,8 +146,7 @@ impl Keeper {
         };
         let mut batch = ColdBatch::default();
         batch.put(Family::Meta, MARKER, &marker.encode());
-        store.cold.write(&batch)?;
-        Ok(true)
+        store.cold.write(&batch)
     }
 
     /// Reads the base rows of all entries that still wait for theirs.

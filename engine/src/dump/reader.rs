@@ -53,7 +53,7 @@ impl<'a> RdbReader<'a> {
     ///
     /// # Errors
     /// [`DumpError::BadData`].
-    pub fn len(&mut self) -> Result<u64, DumpError> {
+    pub fn read_len(&mut self) -> Result<u64, DumpError> {
         match self.length()? {
             Length::Plain(len) => Ok(len),
             Length::Encoded(_) => Err(DumpError::BadData),
@@ -85,8 +85,8 @@ impl<'a> RdbReader<'a> {
     }
 
     fn compressed_string(&mut self) -> Result<RdbString<'a>, DumpError> {
-        let packed_len = self.len()?;
-        let len = usize::try_from(self.len()?).map_err(|_| DumpError::BadData)?;
+        let packed_len = self.read_len()?;
+        let len = usize::try_from(self.read_len()?).map_err(|_| DumpError::BadData)?;
         let packed = self.bytes(packed_len)?;
         if len > STRING_MAX {
             return Err(DumpError::BadData);

@@ -119,11 +119,11 @@ proptest! {
     fn lengths_round_trip(len: u64, shift in 0u32..64) {
         let len = len >> shift;
         let mut writer = RdbWriter::new(RdbType::String);
-        writer.len(len);
+        writer.put_len(len);
         let payload = writer.finish(RDB_VERSION);
         let mut reader = RdbReader::open(&payload).unwrap();
         reader.value_type().unwrap();
-        prop_assert_eq!(reader.len(), Ok(len));
+        prop_assert_eq!(reader.read_len(), Ok(len));
         prop_assert_eq!(reader.finish(), Ok(()));
     }
 

@@ -24,7 +24,7 @@ impl RdbWriter {
     }
 
     /// Writes a length or count.
-    pub fn len(&mut self, len: u64) {
+    pub fn put_len(&mut self, len: u64) {
         match len {
             0..0x40 => self.out.push(len as u8),
             0x40..0x4000 => {
@@ -53,8 +53,8 @@ impl RdbWriter {
             && let Some(packed) = lzf::compress(bytes)
         {
             self.out.push(LEN_ENCODED << 6 | ENCODED_LZF);
-            self.len(packed.len() as u64);
-            self.len(bytes.len() as u64);
+            self.put_len(packed.len() as u64);
+            self.put_len(bytes.len() as u64);
             self.out.extend_from_slice(&packed);
             return;
         }
@@ -79,7 +79,7 @@ impl RdbWriter {
     }
 
     fn plain(&mut self, bytes: &[u8]) {
-        self.len(bytes.len() as u64);
+        self.put_len(bytes.len() as u64);
         self.out.extend_from_slice(bytes);
     }
 

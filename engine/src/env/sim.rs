@@ -217,6 +217,7 @@ impl SimFiles {
         disk.power_off_before = None;
         disk.off = false;
         disk.syncs = 0;
+        disk.forget_unnamed();
         SimFiles::from_disk(disk)
     }
 
@@ -366,6 +367,17 @@ fn copy_sector(from: &[u8], to: &mut [u8], sector: usize) {
 }
 
 impl Disk {
+    /// Drops the files that no name leads to, now or after a power cut: their handles are gone.
+    fn forget_unnamed(&mut self) {
+        let pending = self.pending.iter().filter_map(|change| match change {
+            NameChange::Create { inode, .. } | NameChange::Rename { inode, .. } => Some(inode),
+            NameChange::Remove { .. } => None,
+        });
+        let named: BTreeSet<u64> =
+            self.live.values().chain(self.durable.values()).chain(pending).copied().collect();
+        self.inodes.retain(|id, _| named.contains(id));
+    }
+
     fn check(&mut self, op: SimOp, path: &Path) -> io::Result<()> {
         if matches!(op, SimOp::Sync | SimOp::SyncDir) {
             self.off |= self.power_off_before.is_some_and(|n| self.syncs + 1 >= n);

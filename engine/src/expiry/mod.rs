@@ -16,9 +16,10 @@ use crate::env::Clock;
 use crate::error::{Error, Result};
 use crate::failpoint::Break;
 use crate::ids::{DbId, ExpireAt, ShardId};
-use crate::keyspace::entry::flag;
+use crate::keyspace::entry::{BodyRef, flag};
 use crate::keyspace::store::{DATABASES, NEAR_MS, Store};
 use crate::tier::{Family, schema};
+use crate::value::Value;
 use crate::txn::{CommitError, Core, Mode, Scratch, Wait};
 
 /// Most keys that one commit expires.
@@ -163,6 +164,8 @@ impl Reaper {
         let store = &self.core.store;
         let mut due: Vec<Due> = Vec::new();
         let mut cold: Vec<(ExpireAt, DbId, u32)> = Vec::new();
+        // Keys that wait for their base row since the replay: their deadlines are not known.
+        let mut waiting: Vec<(ExpireAt, DbId, Box<[u8]>)> = Vec::new();
         let mut found = 0;
         {
             let mut shard = store.lock(id);
@@ -173,6 +176,11 @@ impl Reaper {
                 let hasher = store.hasher;
                 let page = part.table.page_at(bucket);
                 part.table.for_page_mut(page, |entry| {
+                    if matches!(entry.body(), BodyRef::Boxed(Value::Unresolved(_)))
+                        && hasher.hash(entry.key()).bucket == bucket
+                    {
+                        waiting.push((at, db, Box::from(entry.key())));
+                    }
                     let Some(deadline) = entry.deadline() else { return };
                     if !entry.is_value() || hasher.hash(entry.key()).bucket != bucket {
                         return;
@@ -201,16 +209,21 @@ impl Reaper {
             }
         }
         if store.has_cold.load(Ordering::Relaxed) {
-            self.collect_cold(&cold, now_ms, &mut due)?;
+            self.collect_cold(&cold, waiting, now_ms, &mut due)?;
         }
         due.retain(|due| !due.keys.is_empty());
         Ok(due)
     }
 
     /// Finds the keys behind hints whose entries are not in memory.
-    fn collect_cold(&self, hints: &[(ExpireAt, DbId, u32)], now_ms: u64, due: &mut Vec<Due>) -> Result<()> {
+    fn collect_cold(
+        &self,
+        hints: &[(ExpireAt, DbId, u32)],
+        mut found: Vec<(ExpireAt, DbId, Box<[u8]>)>,
+        now_ms: u64,
+        due: &mut Vec<Due>,
+    ) -> Result<()> {
         let store = &self.core.store;
-        let mut found: Vec<(ExpireAt, DbId, Box<[u8]>)> = Vec::new();
         for (at, db, bucket) in hints {
             let (mut from, mut to) = (Vec::new(), Vec::new());
             schema::put_expires_key(&mut from, *db, *at, *bucket, b"");

@@ -681,13 +681,14 @@ impl Shard {
             ));
         };
         let mut base = row.into_entry(key);
-        base.set(flag::COLD);
+        // Dirty even if the row holds all the deltas: replay took its hint for outdated, so that
+        // the hint must be written again with it.
+        base.set(flag::COLD | flag::DIRTY);
         for _ in 0..pins {
             let _ = base.pin();
         }
-        self.bytes -= size;
-        self.dirty_bytes -= size;
-        self.bytes += base.heap_bytes();
+        self.bytes = self.bytes - size + base.heap_bytes();
+        self.dirty_bytes = self.dirty_bytes - size + base.heap_bytes();
         let part = self.db_mut(db).expect("the caller found it");
         part.table.insert(hash, base);
         let mut last = Lsn(0);
@@ -698,6 +699,11 @@ impl Shard {
             debug_assert!(*lsn >= last);
             last = *lsn;
             self.delta(hash, &effect, *lsn, Origin::Live)?;
+        }
+        // Its time may have come, or been read past in the hints, while it was not known.
+        let entry = self.db(db).and_then(|part| part.table.find(hash, key));
+        if let Some(at) = entry.and_then(Entry::deadline) {
+            self.watch(at, db, hash.bucket);
         }
         Ok(())
     }

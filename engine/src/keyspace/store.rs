@@ -10,6 +10,7 @@ use parking_lot::{Mutex, MutexGuard};
 use super::hash::{KeyHash, KeyHasher, SHARDS};
 use super::shard::{Applied, DbShard, Origin, Shard};
 use crate::error::Result;
+use crate::failpoint::Break;
 use crate::ids::{DbId, DbIndex, ExpireAt, Incarnation, Lsn, ShardId};
 use crate::tier::ColdStore;
 use crate::wal::effect::{Change, Effect};
@@ -188,6 +189,10 @@ impl Store {
     ) -> Result<Applied> {
         debug_assert!(!matches!(effect.change, Change::MapDb { .. }));
         let applied = shard.apply(hash, effect, lsn, origin)?;
+        if self.failpoints.breaks(Break::DeletionsAreEntries) && matches!(effect.change, Change::Delete { .. })
+        {
+            shard.drop_tombstone(effect.db, hash, effect.key);
+        }
         if let Some(at) = applied.deadline {
             if self.is_near(at, now_ms) {
                 shard.arm(hash, effect.db, effect.key, at, applied.deadline_before);
@@ -210,7 +215,7 @@ impl Store {
     /// lately, one page a call, so that it costs microseconds.
     pub fn relieve(&self, shard: &mut Shard) {
         let share = self.hot_limit.load(Ordering::Relaxed) / SHARDS;
-        if shard.bytes > share {
+        if shard.bytes > share && !self.failpoints.breaks(Break::OneBudget) {
             let (_, evicted) = shard.evict_clean(shard.bytes - share, 1);
             if evicted > 0 {
                 self.stats.evicted.fetch_add(evicted, Ordering::Relaxed);

@@ -15,7 +15,7 @@ use crate::checkpoint::marker::{MARKER, Marker};
 use crate::codec::DecodeError;
 use crate::error::{Error, Result};
 use crate::failpoint::Break;
-use crate::ids::{DbId, DbIndex, Lsn};
+use crate::ids::{DbId, DbIndex, ExpireAt, Lsn};
 use crate::keyspace::hash::SHARDS;
 use crate::keyspace::shard::{Origin, Shard};
 use crate::keyspace::store::{DATABASES, Store};
@@ -70,6 +70,20 @@ pub fn load_marker(store: &Store, marker: &Marker) {
     }
 }
 
+/// What the failpoint of invariant 3 does: deadlines count from the replay on.
+fn rebased(change: Change<'_>, then_ms: u64, now_ms: u64) -> Change<'_> {
+    let moved = |at: ExpireAt| ExpireAt(at.0 - then_ms + now_ms);
+    match change {
+        Change::Put { body, deadline, old, is_raw } => {
+            Change::Put { body, deadline: deadline.map(moved), old, is_raw }
+        }
+        Change::SetDeadline { base, deadline, old_hint } => {
+            Change::SetDeadline { base, deadline: deadline.map(moved), old_hint }
+        }
+        other => other,
+    }
+}
+
 /// Applies the log's tail, record by record.
 pub struct Replay<'s> {
     store: &'s Store,
@@ -109,7 +123,12 @@ impl<'s> Replay<'s> {
         }
         self.decided.clear();
         let mut effects = 0;
-        while let Some(effect) = body.next_effect().map_err(damaged)? {
+        let decides_anew = self.store.failpoints.breaks(Break::LsnGuard);
+        let rebases = self.store.failpoints.breaks(Break::ResolvedEffects);
+        while let Some(mut effect) = body.next_effect().map_err(damaged)? {
+            if rebases {
+                effect.change = rebased(effect.change, body.time_ms, self.now_ms);
+            }
             if matches!(effect.change, Change::MapDb { .. }) || !self.store.is_live(effect.db) {
                 continue;
             }
@@ -117,7 +136,7 @@ impl<'s> Replay<'s> {
             let mut shard = self.store.lock(hash.shard);
             effects += 1;
             let first_decision =
-                if effects > 1 { self.decided.get(&(effect.db, Box::from(effect.key))) } else { None };
+                if effects > 1 && !decides_anew { self.decided.get(&(effect.db, Box::from(effect.key))) } else { None };
             let applies = match first_decision {
                 Some(applies) => *applies,
                 None => self.applies(&shard, effect.db, hash, effect.key, record.lsn),
@@ -144,9 +163,6 @@ impl<'s> Replay<'s> {
         key: &[u8],
         lsn: Lsn,
     ) -> bool {
-        if self.store.failpoints.breaks(Break::LsnGuard) {
-            return true;
-        }
         let entry = shard.db(db).and_then(|part| part.table.find(hash, key));
         entry.is_none_or(|entry| entry.lsn() < lsn)
     }

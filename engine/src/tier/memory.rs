@@ -49,6 +49,10 @@ pub struct MemoryHooks {
     pub before_write: Option<Hook>,
     /// Before rows are read by `get` and `multi_get` from the disk's tier.
     pub before_get: Option<Hook>,
+    /// After `multi_get` has read rows from the disk's tier, before the caller sees them.
+    pub after_get: Option<Hook>,
+    /// Before a cursor is opened.
+    pub before_cursor: Option<Hook>,
     /// Before the writes so far become durable.
     pub before_flush: Option<Hook>,
 }
@@ -298,6 +302,9 @@ impl ColdStore for MemoryStore {
     ) -> Result<()> {
         assert!(keys.is_sorted(), "the keys of a batched read are sorted");
         let rows = self.rows_for_read(family, tier)?;
+        if tier == ReadTier::Disk {
+            self.run_hook(|hooks| &hooks.after_get);
+        }
         for (index, key) in keys.iter().enumerate() {
             each(
                 index,
@@ -350,6 +357,7 @@ impl ColdStore for MemoryStore {
         upper: &[u8],
         snapshot: Option<&'a dyn ColdSnapshot>,
     ) -> Result<Box<dyn ColdCursor + 'a>> {
+        self.run_hook(|hooks| &hooks.before_cursor);
         let rows = match snapshot {
             None => Arc::clone(self.shared.state.lock().visible.rows(family)),
             Some(snapshot) => {

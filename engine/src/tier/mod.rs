@@ -73,7 +73,7 @@ impl Family {
 pub enum ReadTier {
     /// Memtables and block cache only; what is not there is [`Lookup::NotCached`].
     Cached,
-    /// Reads the disk; the blocks stay out of the block cache (the row goes to the hot tier).
+    /// Reads the disk where it must.
     Disk,
 }
 

@@ -272,7 +272,9 @@ impl Promoter {
         });
         let mut shard = self.store.lock(job.hash.shard);
         let Some(slot) = shard.end_fetch(job.db, &job.key) else { return };
-        if let Err(error) = decoded {
+        // Of a record that was changed or flushed away meanwhile, the pages may be gone already.
+        let is_outdated = slot.is_stale || shard.db(job.db).is_none();
+        if let (Err(error), false) = (&decoded, is_outdated) {
             drop(shard);
             for waiter in slot.waiters {
                 let _ = waiter.complete_one(None, Some(error.clone()));

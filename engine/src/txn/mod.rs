@@ -25,11 +25,13 @@ pub use plan::{Found, ValueRef};
 
 use crate::codec::Reader;
 use crate::error::{Error, Result};
+use crate::failpoint::Break;
 use crate::hook::Hook;
 use crate::ids::{DbId, DbIndex, Lsn, ShardId};
 use crate::keyspace::hash::{KeyHash, SHARDS};
 use crate::keyspace::shard::{Origin, Shard};
 use crate::keyspace::store::Store;
+use crate::tier::ColdBatch;
 use crate::tier::promote::{FetchTicket, Promoter};
 use crate::wal::effect::{Change, Operation, Total, put_head, read_effect};
 use crate::wal::{AppendError, Wal};
@@ -144,6 +146,8 @@ pub struct Txn<'e> {
     observed: Lsn,
     operation: Operation,
     uses_reserve: bool,
+    /// How many of the effects delete keys past their deadlines.
+    expiries: usize,
     reads_synchronously: bool,
     /// Database map changes, to be applied with all shards locked.
     remaps: Vec<(DbIndex, DbId)>,
@@ -173,14 +177,7 @@ impl Core {
                 wanted |= 1 << store.hasher.hash(key).shard.0;
             }
         }
-        let mut rest = wanted;
-        while rest != 0 {
-            // Always in ascending order, so that two transactions cannot wait for each other.
-            let id = rest.trailing_zeros() as u8;
-            // SAFETY: calling `raw` is unsafe because unlocking through it is; this locks.
-            unsafe { store.shard(ShardId(id)).raw() }.lock();
-            rest &= rest - 1;
-        }
+        lock_shards(store, wanted);
         scratch.clear_plan();
         Txn {
             core: self,
@@ -193,6 +190,7 @@ impl Core {
             observed: Lsn(0),
             operation: Operation::Set,
             uses_reserve: mode == Mode::Reserve,
+            expiries: 0,
             reads_synchronously,
             remaps: Vec::new(),
             failure: None,
@@ -311,12 +309,19 @@ impl<'e> Txn<'e> {
             let error = Error::TooLarge { what: "commit", bytes: record.len() as u64, limit: limit as u64 };
             return Err(CommitError::Failed(error));
         }
-        let appended = match self.uses_reserve {
+        self.break_one_record();
+        let is_read = self.expiries == self.scratch.hashes.len() && self.remaps.is_empty();
+        let appended = match self.uses_reserve || is_read {
+            _ if self.core.store.failpoints.breaks(Break::AcknowledgedMeansLogged) => {
+                Ok(self.core.wal.last_lsn())
+            }
             true => self.core.wal.append_reserved(record),
             false => self.core.wal.append(record),
         };
         let lsn = match appended {
             Ok(lsn) => lsn,
+            // A read met a dead key and the log takes no deletion now: it is missing all the same.
+            Err(_) if is_read => return Ok(Committed { lsn: None, observed: self.observed }),
             Err(AppendError::NoRoom) => {
                 let len = record.len();
                 self.unlock();
@@ -331,6 +336,31 @@ impl<'e> Txn<'e> {
         self.unlock();
         self.core.hook.drain();
         Ok(Committed { lsn: Some(lsn), observed })
+    }
+
+    /// What the failpoint of invariant 2 does: the first effect goes into a record of its own.
+    #[inline]
+    fn break_one_record(&self) {
+        if !self.core.store.failpoints.breaks(Break::OneCommitOneRecord) || self.scratch.hashes.len() < 2 {
+            return;
+        }
+        let effects = &self.scratch.effects[HEAD_ROOM..];
+        let mut reader = Reader::new(effects);
+        let _ = read_effect(&mut reader);
+        let mut record = Vec::new();
+        put_head(&mut record, self.now_ms, &[]);
+        record.extend_from_slice(&effects[..reader.position()]);
+        let _ = self.core.wal.append(&record);
+    }
+
+    /// What the failpoint of invariant 14 does: others run between two effects of a commit.
+    #[inline]
+    fn break_isolation(&self) {
+        if self.core.store.failpoints.breaks(Break::AtomicCommands) {
+            unlock_shards(&self.core.store, self.locked);
+            std::thread::yield_now();
+            lock_shards(&self.core.store, self.locked);
+        }
     }
 
     /// Writes the record's head in front of the effects; returns where the record starts in the
@@ -398,6 +428,10 @@ impl<'e> Txn<'e> {
                     self.core.hook.push(lsn, index, effect.key, effect.operation);
                 }
             }
+            self.break_isolation();
+        }
+        if self.core.store.failpoints.breaks(Break::NoWaitInColdStore) {
+            let _ = store.cold.write(&ColdBatch::default());
         }
         if !self.remaps.is_empty() {
             assert_eq!(self.locked, u64::MAX, "the database map changes with all shards locked");
@@ -418,14 +452,30 @@ impl<'e> Txn<'e> {
     }
 
     fn unlock(&mut self) {
-        let mut rest = std::mem::take(&mut self.locked);
-        while rest != 0 {
-            let id = rest.trailing_zeros() as u8;
-            // SAFETY: `begin` locked exactly the shards whose bits are set, on this thread, and
-            // the bits are taken first, so that each is unlocked once.
-            unsafe { self.core.store.shard(ShardId(id)).raw().unlock() };
-            rest &= rest - 1;
-        }
+        // The bits are taken first, so that each shard is unlocked once.
+        unlock_shards(&self.core.store, std::mem::take(&mut self.locked));
+    }
+}
+
+#[inline]
+fn lock_shards(store: &Store, mut wanted: u64) {
+    while wanted != 0 {
+        // Always in ascending order, so that two transactions cannot wait for each other.
+        let id = wanted.trailing_zeros() as u8;
+        // SAFETY: calling `raw` is unsafe because unlocking through it is; this locks.
+        unsafe { store.shard(ShardId(id)).raw() }.lock();
+        wanted &= wanted - 1;
+    }
+}
+
+/// Unlocks what `lock_shards` locked on this thread.
+#[inline]
+fn unlock_shards(store: &Store, mut locked: u64) {
+    while locked != 0 {
+        let id = locked.trailing_zeros() as u8;
+        // SAFETY: the transaction locked exactly the shards whose bits are set, on this thread.
+        unsafe { store.shard(ShardId(id)).raw().unlock() };
+        locked &= locked - 1;
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::{Interrupt, TotalChange, Touched, Txn};
 use crate::error::Error;
+use crate::failpoint::Break;
 use crate::ids::{DbId, DbIndex, ExpireAt, Lsn};
 use crate::keyspace::entry::{BodyRef, Entry, flag};
 use crate::keyspace::hash::KeyHash;
@@ -313,7 +314,8 @@ impl<'e> Txn<'e> {
     /// The record is not in memory: asks for it, or reads it here in the last round.
     #[cold]
     fn miss(&mut self, hash: KeyHash, db: DbId, key: &[u8]) -> Result<bool, Interrupt> {
-        if !self.reads_synchronously {
+        let holds_lock = self.core.store.failpoints.breaks(Break::NoLockAcrossWait);
+        if !self.reads_synchronously && !holds_lock {
             self.scratch.missing.push((db, Box::from(key)));
             return Err(Interrupt);
         }
@@ -353,6 +355,7 @@ impl<'e> Txn<'e> {
             Effect { operation: Operation::Expired, db, key, change: Change::Delete { old: before.old } };
         let key_at = put_effect(&mut self.scratch.effects, &effect);
         self.scratch.hashes.push(hash);
+        self.expiries += 1;
         self.note(hash, db, key, key_at, &before, (false, false));
     }
 

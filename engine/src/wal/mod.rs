@@ -87,6 +87,8 @@ pub mod failpoint {
     pub const BREAK_OPEN_SYNC: u32 = 2;
     /// Cuts at a gap without looking for a proof that it had been durable.
     pub const BREAK_PREFIX: u32 = 4;
+    /// Tries a failed sync again instead of latching.
+    pub const BREAK_LATCH: u32 = 8;
 }
 
 /// How the log is kept. [`WalConfig::new`] has the defaults.

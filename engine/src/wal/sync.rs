@@ -147,7 +147,13 @@ impl Log {
         for segment in sealed.iter().chain([&current]) {
             // DURABILITY: oldest first. A crash between two of them leaves the durable LSN where it
             // was; the later segment's records count only if the earlier one's are all there.
-            segment.file.sync_data().map_err(|e| self.latch(&Error::io("sync", &segment.path, e)))?;
+            let synced = segment.file.sync_data();
+            #[cfg(feature = "failpoints")]
+            let synced = match synced {
+                Err(_) if self.breaks(super::failpoint::BREAK_LATCH) => segment.file.sync_data(),
+                synced => synced,
+            };
+            synced.map_err(|e| self.latch(&Error::io("sync", &segment.path, e)))?;
             segment.set_header_durable();
         }
         if let Some(cause) = self.latched() {

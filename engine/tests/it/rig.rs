@@ -31,11 +31,31 @@ pub struct Options {
     pub maxmemory: u64,
     pub failpoints: u32,
     pub fsync: FsyncPolicy,
+    pub segment_bytes: u64,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Options { maxmemory: 64 << 20, failpoints: 0, fsync: FsyncPolicy::No }
+        Options { maxmemory: 64 << 20, failpoints: 0, fsync: FsyncPolicy::No, segment_bytes: 256 << 10 }
+    }
+}
+
+impl Options {
+    /// With one invariant broken.
+    #[cfg(feature = "failpoints")]
+    pub fn broken(self, which: lux_engine::failpoint::Break) -> Options {
+        Options { failpoints: self.failpoints | 1 << which as u8, ..self }
+    }
+
+    /// Where a commit is acknowledged when it is synced.
+    pub fn always(self) -> Options {
+        Options { fsync: FsyncPolicy::Always, ..self }
+    }
+}
+
+impl Drop for Rig {
+    fn drop(&mut self) {
+        self.engine.stop();
     }
 }
 
@@ -49,6 +69,7 @@ fn config(files: &SimFiles, clock: &Arc<SimClock>, cold: &MemoryStore, options: 
     );
     config.is_background = false;
     config.fsync = options.fsync;
+    config.segment_bytes = options.segment_bytes;
     config.failpoints = options.failpoints;
     // Rounds happen when a test asks for one.
     config.checkpoint_interval_ms = u64::MAX;
@@ -83,16 +104,21 @@ impl Rig {
         self.engine.stop();
         let files = self.files.kill();
         let cold = self.cold.crash(self.cold.pending_batches());
-        Rig::open(files, self.clock, cold, self.options)
+        Rig::open(files, Arc::clone(&self.clock), cold, self.options)
     }
 
     /// The power goes: any subset of unsynced sectors and any prefix of unflushed batches stay.
     pub fn power_cut(self, rng: &mut SimRng) -> Result<Rig> {
-        self.engine.stop();
         let keep = rng.below(self.cold.pending_batches() as u64 + 1) as usize;
+        self.power_cut_keeping(rng, keep)
+    }
+
+    /// Like [`Rig::power_cut`]; of the unflushed batches, the first `keep` stay.
+    pub fn power_cut_keeping(self, rng: &mut SimRng, keep: usize) -> Result<Rig> {
+        self.engine.stop();
         let files = self.files.crash(rng);
         let cold = self.cold.crash(keep);
-        Rig::open(files, self.clock, cold, self.options)
+        Rig::open(files, Arc::clone(&self.clock), cold, self.options)
     }
 
     /// A clean stop and a start.
@@ -100,7 +126,7 @@ impl Rig {
         self.engine.close().expect("closes");
         let files = self.files.kill();
         let cold = self.cold.crash(self.cold.pending_batches());
-        Rig::open(files, self.clock, cold, self.options).expect("opens after a clean stop")
+        Rig::open(files, Arc::clone(&self.clock), cold, self.options).expect("opens after a clean stop")
     }
 
     /// Runs a command: again and again until it is not interrupted.
@@ -263,11 +289,20 @@ impl Rig {
 
     /// DBSIZE and the number of deadlines equal a recount of entries and rows.
     pub fn check_counters(&self) {
-        for index in 0..16 {
-            let index = DbIndex(index);
-            let recount = self.engine.store().recount(self.engine.store().db_id(index)).expect("recounts");
-            assert_eq!(self.engine.key_counts(index), recount, "counters of database {index}");
+        self.try_counters().unwrap_or_else(|error| panic!("{error}"));
+    }
+
+    /// Like [`Rig::check_counters`], saying what is wrong.
+    pub fn try_counters(&self) -> Result<(), String> {
+        for index in (0..16).map(DbIndex) {
+            let store = self.engine.store();
+            let recount = store.recount(store.db_id(index)).map_err(|error| error.to_string())?;
+            let counts = self.engine.key_counts(index);
+            if counts != recount {
+                return Err(format!("database {index} counts {counts:?}, a recount says {recount:?}"));
+            }
         }
+        Ok(())
     }
 }
 

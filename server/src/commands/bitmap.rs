@@ -145,8 +145,10 @@ fn setbit(ctx: &mut Context<'_>, mut args: Args<'_>, reply: &mut dyn ReplySink) 
     let byte = bits::byte_with_bit(bytes, offset, on);
     let is_longer = bytes.len() as u64 <= offset / 8;
     let is_new = found.is_none();
-    if was_on != on || is_longer {
-        write_runs(ctx, key, is_new, &[(offset / 8, vec![byte])])?;
+    if is_new {
+        write_runs(ctx, key, true, &[(offset / 8, vec![byte])])?;
+    } else if was_on != on || is_longer {
+        ctx.set_range(key, (offset / 8) as usize, &[byte])?;
     }
     reply.integer(i64::from(was_on));
     Ok(())
@@ -187,7 +189,7 @@ fn unit(args: &mut Args<'_>) -> Result<Unit, CommandError> {
     let unit = match args.one_of(&["BIT", "BYTE"]) {
         Some(0) => Unit::Bit,
         Some(_) => Unit::Byte,
-        None if args.is_empty() => Unit::Byte,
+        None if args.peek().is_none() => Unit::Byte,
         None => return Err(errors::SYNTAX),
     };
     args.finish()?;

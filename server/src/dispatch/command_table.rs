@@ -15,10 +15,10 @@ use crate::commands;
 
 /// The families, in the order of the reference page. The only list of them.
 const FAMILIES: &[&[CommandSpec]] = &[
-    commands::connection::COMMANDS,
-    commands::generic::COMMANDS,
     commands::string::COMMANDS,
     commands::bitmap::COMMANDS,
+    commands::generic::COMMANDS,
+    commands::connection::COMMANDS,
     commands::admin::COMMANDS,
     commands::command::COMMANDS,
     commands::config::COMMANDS,

@@ -130,6 +130,7 @@ fn slow_down(
     match state.engine.pressure() {
         Pressure::None => Ok(None),
         Pressure::Refuse => Err(reply_errors::OOM),
+        Pressure::DiskFull => Err(reply_errors::DISK_FULL),
         Pressure::Hold => Ok(Some(Wait::Held)),
         Pressure::Delay(delay) => {
             if session.resume.as_ref().is_some_and(|resume| resume.has_paid) {

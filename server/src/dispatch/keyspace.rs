@@ -13,7 +13,7 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use lux_engine::error::Error;
 use lux_engine::ids::{DbIndex, ExpireAt};
 use lux_engine::keyspace::scan::ScanStep;
-use lux_engine::txn::{Found, Interrupt};
+use lux_engine::txn::Found;
 use lux_engine::wal::effect::{Operation, StringBody};
 
 use super::context::Context;
@@ -23,19 +23,15 @@ use super::string_ref::StringRef;
 
 type Result<T> = std::result::Result<T, CommandError>;
 
-fn interrupted(_: Interrupt) -> CommandError {
-    CommandError::Interrupted
-}
-
 impl Context<'_> {
     /// Reads a key of any type; counts as an access.
     pub fn lookup(&mut self, key: &[u8]) -> Result<Option<Found<'_>>> {
-        self.txn().lookup(key).map_err(interrupted)
+        Ok(self.txn().lookup(key)?)
     }
 
     /// Reads a key of any type without counting as an access.
     pub fn peek(&mut self, key: &[u8]) -> Result<Option<Found<'_>>> {
-        self.txn().peek(key).map_err(interrupted)
+        Ok(self.txn().peek(key)?)
     }
 
     /// Reads a string; `WRONGTYPE` if the key holds something else. Counts as an access.
@@ -49,12 +45,12 @@ impl Context<'_> {
 
     /// Whether a key exists.
     pub fn exists(&mut self, key: &[u8]) -> Result<bool> {
-        self.txn().exists(key).map_err(interrupted)
+        Ok(self.txn().exists(key)?)
     }
 
     /// Whether a key of any database exists.
     pub fn exists_in(&mut self, db: DbIndex, key: &[u8]) -> Result<bool> {
-        self.txn().exists_in(db, key).map_err(interrupted)
+        Ok(self.txn().exists_in(db, key)?)
     }
 
     /// Names the operation that events of the following changes carry, instead of the command.
@@ -72,7 +68,7 @@ impl Context<'_> {
         deadline: Option<ExpireAt>,
         is_raw: bool,
     ) -> Result<()> {
-        self.txn().put_string(key, body, deadline, is_raw).map_err(interrupted)
+        Ok(self.txn().put_string(key, body, deadline, is_raw)?)
     }
 
     /// Like [`Context::put_string`] in any database.
@@ -84,28 +80,28 @@ impl Context<'_> {
         deadline: Option<ExpireAt>,
         is_raw: bool,
     ) -> Result<()> {
-        self.txn().put_string_in(db, key, body, deadline, is_raw).map_err(interrupted)
+        Ok(self.txn().put_string_in(db, key, body, deadline, is_raw)?)
     }
 
     /// Deletes a key; whether it was there.
     pub fn delete(&mut self, key: &[u8]) -> Result<bool> {
-        self.txn().delete(key).map_err(interrupted)
+        Ok(self.txn().delete(key)?)
     }
 
     /// Sets or removes the deadline of a key that was looked up.
     pub fn set_deadline(&mut self, key: &[u8], deadline: Option<ExpireAt>) -> Result<()> {
-        self.txn().set_deadline(key, deadline).map_err(interrupted)
+        Ok(self.txn().set_deadline(key, deadline)?)
     }
 
     /// Appends to a string that was looked up. Only the new bytes are logged.
     pub fn append(&mut self, key: &[u8], bytes: &[u8]) -> Result<()> {
-        self.txn().append(key, bytes).map_err(interrupted)
+        Ok(self.txn().append(key, bytes)?)
     }
 
     /// Overwrites bytes of a string that was looked up or put, filling a gap with zeros. Only these
     /// bytes are logged.
     pub fn set_range(&mut self, key: &[u8], offset: usize, bytes: &[u8]) -> Result<()> {
-        self.txn().set_range(key, offset, bytes).map_err(interrupted)
+        Ok(self.txn().set_range(key, offset, bytes)?)
     }
 
     /// Deletes all keys of the databases. The command's spec has `ALL_SHARDS`.
@@ -120,9 +116,8 @@ impl Context<'_> {
 
     /// How many keys the command's database holds, in memory and on disk.
     #[must_use]
-    pub fn key_count(&mut self) -> u64 {
-        let db = self.db();
-        self.engine().key_counts(db).0
+    pub fn key_count(&self) -> u64 {
+        self.engine().key_counts(self.db()).0
     }
 
     /// One step of a walk over the command's database: about `count` keys from position `from`.

@@ -2,7 +2,8 @@
 //!
 //! Reading order: [`spec`] (what a command declares), [`command_table`] (all of them, and the
 //! lookup), [`args`] and [`reply`] (what a handler reads and writes), [`context`] (the state it
-//! works on) and [`keyspace`] (its keys), [`execute`] (the path itself).
+//! works on) with [`keyspace`] (its methods that read and change keys) and [`string_ref`] (what they
+//! find), [`execute`] (the path itself). Only these call the engine's transactions.
 
 pub mod args;
 pub mod command_table;

@@ -99,6 +99,9 @@ pub const KEYS_NONE: CommandError = fixed("ERR The command has no key arguments"
 pub const KEYS_INVALID_ARGS: CommandError = fixed("ERR Invalid arguments specified for command");
 pub const KEYS_INVALID_ARITY: CommandError = fixed("ERR Invalid number of arguments specified for command");
 pub const KEYS_INVALID_COMMAND: CommandError = fixed("ERR Invalid command specified");
+pub const DISK_FULL: CommandError = fixed(
+    "OOM command not allowed: the disk is full or 'maxdisk' is reached. Delete keys or free disk space.",
+);
 pub const OOM: CommandError = fixed("OOM command not allowed when used memory > 'maxmemory'.");
 pub const OFFLOADED_JOB_LOST: CommandError =
     fixed("ERR internal error: a background job ended without a result");

@@ -11,7 +11,7 @@ use crate::server::{Program, Server};
 fn folders_of(group: &str) -> Vec<&str> {
     match group {
         "generic" => vec!["generic", "expire", "scan", "dump"],
-        "server" => vec!["admin"],
+        "server" | "tier" => vec!["admin"],
         other => vec![other],
     }
 }

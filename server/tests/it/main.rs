@@ -4,6 +4,7 @@
 //!   and against the servers whose behaviour it copies.
 //! - [`coverage`]: every command the server lists has a script, every subcommand a line in one.
 //! - [`kill9`]: concurrent writers, `kill -9`, and a checker that knows what was acknowledged.
+//! - [`process`]: clean stops, refused starts.
 //! - [`clients`]: an everyday client library talks to the server.
 //!
 //! [`client`] is a RESP client small enough to be trusted by reading it; [`server`] starts and stops processes.
@@ -12,5 +13,6 @@ mod client;
 mod clients;
 mod coverage;
 mod kill9;
+mod process;
 mod script;
 mod server;

@@ -83,6 +83,9 @@ pub struct Server {
     folder: TempDir,
     port: u16,
     child: Option<Child>,
+    /// A configuration file, given as the first argument.
+    configuration: Option<PathBuf>,
+    environment: Vec<(String, String)>,
 }
 
 impl Server {
@@ -91,16 +94,34 @@ impl Server {
     /// # Panics
     /// When the program is missing, exits early or does not answer in time; its log is in the message.
     pub fn start(program: Program, flags: &[&str]) -> Server {
-        let folder = tempfile::Builder::new().prefix("lux-it-").tempdir().expect("a temporary folder");
-        let flags = flags.iter().map(ToString::to_string).collect();
-        let mut server = Server { program, flags, folder, port: 0, child: None };
+        let mut server = Server::prepare(program, flags);
         server.launch();
         server.await_ready();
         server
     }
 
-    pub fn program(&self) -> Program {
-        self.program
+    /// Starts `program` with a configuration file of this text and with environment variables.
+    pub fn start_configured(program: Program, text: &str, environment: &[(&str, &str)]) -> Server {
+        let mut server = Server::prepare(program, &[]);
+        let path = server.folder.path().join("server.conf");
+        fs::write(&path, text).expect("the configuration can be written");
+        server.configuration = Some(path);
+        server.environment =
+            environment.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
+        server.launch();
+        server.await_ready();
+        server
+    }
+
+    fn prepare(program: Program, flags: &[&str]) -> Server {
+        let folder = tempfile::Builder::new().prefix("lux-it-").tempdir().expect("a temporary folder");
+        let flags = flags.iter().map(ToString::to_string).collect();
+        Server { program, flags, folder, port: 0, child: None, configuration: None, environment: Vec::new() }
+    }
+
+    /// The configuration file, if the server has one.
+    pub fn configuration(&self) -> Option<&Path> {
+        self.configuration.as_deref()
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -127,11 +148,6 @@ impl Server {
     /// Opens a connection as a stranger.
     pub fn connect_without_password(&self) -> io::Result<Client> {
         Client::connect(self.address())
-    }
-
-    /// The process id of the running server.
-    pub fn pid(&self) -> Option<u32> {
-        self.child.as_ref().map(Child::id)
     }
 
     /// Kills the process as `kill -9` does: no handler runs, nothing is flushed.
@@ -188,6 +204,8 @@ impl Server {
             .expect("the log file can be opened");
         self.port = free_port();
         let child = Command::new(path)
+            .args(&self.configuration)
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .args(["--port", &self.port.to_string(), "--dir"])
             .arg(&data)
             .args(self.program.base_flags())
@@ -213,6 +231,10 @@ impl Server {
             match answer {
                 Ok(Reply::Simple(_)) => return,
                 Ok(Reply::Error(text)) if text.starts_with(b"NOAUTH") => return,
+                // Still opening is worth waiting for; any other error will not go away.
+                Ok(Reply::Error(text)) if !text.starts_with(b"LOADING") => {
+                    panic!("{} answers PING with {:?}", self.program.name(), String::from_utf8_lossy(&text))
+                }
                 _ if Instant::now() > deadline => {
                     panic!("{} does not answer: {answer:?}\n{}", self.program.name(), self.log_tail())
                 }

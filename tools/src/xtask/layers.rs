@@ -14,13 +14,13 @@ use crate::tidy::Violation;
 /// above it although they live in `tier`; the reaper commits deletes and a round walks the shards and
 /// waits like a transaction, so both lie above `txn`.
 const ENGINE: &[&[&str]] = &[
-    &["env", "error", "ids", "wait", "stats", "config", "failpoint", "glob"],
-    &["codec"],
+    &["env", "error", "ids", "wait", "stats", "failpoint", "glob"],
+    &["codec", "identity"],
     &["value"],
     &["wal", "tier", "dump"],
-    &["hook", "eviction"],
+    &["hook", "eviction", "config"],
     &["keyspace"],
-    &["tier::promote", "tier::spill"],
+    &["tier::promote", "tier::spill", "tier::warm"],
     &["txn"],
     &["expiry", "checkpoint"],
     &["recovery", "table"],
@@ -30,8 +30,8 @@ const ENGINE: &[&[&str]] = &[
 
 /// The server's modules, lowest first.
 const SERVER: &[&[&str]] = &[
-    &["resp", "config", "error", "glob", "machine"],
-    &["session", "blocking"],
+    &["resp", "config", "error", "glob", "machine", "clock", "logging"],
+    &["stats", "session", "blocking", "clients", "state"],
     &["commands", "pubsub", "scripting", "acl", "admin"],
     &["dispatch"],
     &["connection"],
@@ -40,7 +40,7 @@ const SERVER: &[&[&str]] = &[
 ];
 
 /// What the families below it may use of `dispatch`: the vocabulary, not the machinery.
-const DISPATCH_VOCABULARY: &[&str] = &["spec", "args", "context", "reply", "reply_errors"];
+const DISPATCH_VOCABULARY: &[&str] = &["spec", "args", "context", "reply", "reply_errors", "string_ref"];
 
 /// `from` names `to` at `line` of `path`.
 struct Edge<'s> {

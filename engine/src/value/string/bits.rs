@@ -266,10 +266,15 @@ impl FieldType {
     }
 
     /// What SET stores for `value`; `None` when it does not fit and must not be stored.
+    ///
+    /// Redis's distance from the largest value of the type wraps for values close to `i64::MIN`, so
+    /// they saturate upwards; clients see the same here.
     #[must_use]
     pub fn fit(self, value: i64, overflow: Overflow) -> Option<i64> {
         // As in Redis a negative value for an unsigned field is a huge one, not a small one.
         let exact = if self.signed { i128::from(value) } else { i128::from(value.cast_unsigned()) };
+        let is_far_below = self.bits < 64 && self.max() - exact > i128::from(i64::MAX);
+        let exact = if is_far_below && overflow == Overflow::Saturate { self.max() } else { exact };
         self.fit_exact(exact, overflow)
     }
 
@@ -284,7 +289,7 @@ impl FieldType {
             exact
         } else {
             match overflow {
-                Overflow::Wrap => i128::from(self.from_low_bits(exact as u64)),
+                Overflow::Wrap => i128::from(self.sign_extended(exact as u64)),
                 Overflow::Saturate => exact.clamp(self.min(), self.max()),
                 Overflow::Fail => return None,
             }
@@ -292,8 +297,8 @@ impl FieldType {
         Some(i64::try_from(fitted).expect("every field type lies within i64"))
     }
 
-    /// Reads the low bits of `word` as this type.
-    fn from_low_bits(self, word: u64) -> i64 {
+    /// The low bits of `word` as this type.
+    fn sign_extended(self, word: u64) -> i64 {
         let unused = 64 - self.bits;
         let top = word << unused;
         if self.signed { top.cast_signed() >> unused } else { (top >> unused).cast_signed() }
@@ -310,7 +315,7 @@ pub fn get_field(bytes: &[u8], field: FieldType, offset: u64) -> i64 {
 fn read_field(field: FieldType, offset: u64, byte_at: impl Fn(u64) -> u8) -> i64 {
     let window = (0..9).fold(0u128, |window, i| window << 8 | u128::from(byte_at(offset / 8 + i)));
     let below = 72 - offset as u32 % 8 - field.bits;
-    field.from_low_bits((window >> below) as u64)
+    field.sign_extended((window >> below) as u64)
 }
 
 /// Runs of changed bytes with at most so many unchanged ones between them are written as one.
@@ -477,6 +482,10 @@ mod tests {
         assert_eq!(field("u8").fit(-1, Fail), None);
         assert_eq!(field("i4").fit(100, Wrap), Some(4));
         assert_eq!(field("i4").fit(-100, Saturate), Some(-8));
+        assert_eq!(field("i4").fit(i64::MIN + 7, Saturate), Some(7));
+        assert_eq!(field("i4").fit(i64::MIN + 8, Saturate), Some(-8));
+        assert_eq!(field("i4").fit(i64::MIN, Fail), None);
+        assert_eq!(field("i64").fit(i64::MIN, Saturate), Some(i64::MIN));
     }
 
     #[test]

@@ -7,6 +7,9 @@ use std::path::{Path, PathBuf};
 
 use super::expect::Variables;
 
+/// The names of the modes a step can be left out in.
+const MODES: [&str; 3] = ["hot", "cold", "restarted"];
+
 /// A script file.
 pub struct Script {
     /// Path below the corpus folder, for messages and filters.
@@ -29,8 +32,8 @@ pub struct Section {
 pub struct Conditions {
     /// Servers by name; empty means all.
     pub servers: Vec<String>,
-    /// Modes it is left out in.
-    pub not: Vec<String>,
+    /// Modes it is left out in, on all servers or on one.
+    pub not: Vec<(String, Option<String>)>,
     /// Commands the server must have.
     pub needs: Vec<String>,
 }
@@ -198,9 +201,11 @@ impl Conditions {
         let mut words = directive.split_whitespace().map(str::to_string);
         match words.next().as_deref() {
             Some("requires") => self.servers = words.collect(),
-            Some("not") if matches!(directive, "not cold" | "not restarted" | "not hot") => {
-                self.not.extend(words)
-            }
+            // A sentence may begin with "not" as well; only the name of a mode makes it a directive.
+            Some("not") => match (words.next(), words.next(), words.next()) {
+                (Some(mode), server, None) if MODES.contains(&mode.as_str()) => self.not.push((mode, server)),
+                _ => {}
+            },
             Some("needs") => self.needs.extend(words),
             _ => {}
         }

@@ -48,7 +48,8 @@
 //! Directives are comments directly above a command, or with the word `file` or `section` in front for all of it:
 //!
 //! - `# requires lux valkey: reason` runs only on these servers (`lux`, `redis`, `valkey`).
-//! - `# not cold: reason`, `# not restarted: reason` leaves it out in this mode.
+//! - `# not cold: reason`, `# not restarted: reason` leaves it out in this mode; `# not restarted redis: reason` on
+//!   this server only.
 //! - `# needs LPUSH` leaves it out on a server without that command.
 //! - `# file server --requirepass secret` gives the file a server of its own with these flags.
 //!
@@ -86,6 +87,13 @@ fn on_valkey() {
 #[test]
 fn on_lux_hot() {
     run::run_corpus(Target { program: Program::Lux, mode: Mode::Hot });
+}
+
+/// Shows that what the scripts keep in restarted mode is what a durable Redis keeps, and that their marks are right.
+#[test]
+#[ignore = "checks the corpus rather than Lux; takes a minute"]
+fn on_redis_restarted() {
+    run::run_corpus(Target { program: Program::Redis, mode: Mode::Restarted });
 }
 
 /// Everything is evicted after every command, and was: residency is asked after each.

@@ -58,10 +58,21 @@ pub struct Target {
 }
 
 impl Target {
+    /// What the server needs to survive this mode.
+    fn flags(self) -> &'static [&'static str] {
+        match (self.program, self.mode) {
+            (Program::Redis | Program::Valkey, Mode::Restarted) => &["--appendonly", "yes"],
+            _ => &[],
+        }
+    }
+
     fn runs(&self, step: &Step, commands: &CommandTable) -> bool {
         let conditions = &step.conditions;
         (conditions.servers.is_empty() || conditions.servers.iter().any(|name| name == self.program.name()))
-            && !conditions.not.iter().any(|mode| mode == self.mode.name())
+            && !conditions.not.iter().any(|(mode, server)| {
+                mode == self.mode.name()
+                    && server.as_deref().is_none_or(|server| server == self.program.name())
+            })
             && conditions.needs.iter().all(|name| commands.has(name))
     }
 
@@ -175,15 +186,10 @@ type Changes = BTreeMap<usize, (Range<usize>, Vec<String>)>;
 
 fn run_script(target: Target, script: &Script, shared: &mut Option<Server>, updating: bool, totals: &Totals) {
     let mut own = None;
-    let slot = match &script.server_flags {
-        Some(flags) => {
-            let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
-            own = Some(Server::start(target.program, &flags));
-            &mut own
-        }
-        None => shared,
-    };
-    let server = slot.get_or_insert_with(|| Server::start(target.program, &[]));
+    let slot = if script.server_flags.is_some() { &mut own } else { shared };
+    let mut flags = target.flags().to_vec();
+    flags.extend(script.server_flags.iter().flatten().map(String::as_str));
+    let server = slot.get_or_insert_with(|| Server::start(target.program, &flags));
     let mut changes = Changes::new();
     let outcome = Runner::new(target, script, server, updating, totals).and_then(|mut runner| {
         for section in &script.sections {
