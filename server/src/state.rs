@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
 
 use lux_engine::Engine;
@@ -10,16 +10,19 @@ use lux_engine::txn::Scratch;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
+use crate::admin::latency::LatencyMonitor;
 use crate::admin::slowlog::{self, SlowLog};
+use crate::admin::{info, memory};
 use crate::clients::{ClientRegistry, Pause};
 use crate::clock;
 use crate::config::ConfigStore;
 use crate::dispatch::args::Argv;
 use crate::dispatch::command_table::{self, Command};
 use crate::dispatch::spec::Flags;
-use crate::logging::LevelHandle;
+use crate::logging::{self, LevelHandle};
 use crate::session::Session;
 use crate::stats::{Stopwatch, WorkerStats};
+use crate::storage;
 
 /// The server's shared state.
 pub struct ServerState {
@@ -30,9 +33,15 @@ pub struct ServerState {
     pub pause: Pause,
     pub shutdown: Shutdown,
     pub slowlog: Mutex<SlowLog>,
+    pub latency: Mutex<LatencyMonitor>,
+    /// DEBUG EVICT-ALWAYS: all keys leave memory after every command.
+    pub evict_always: AtomicBool,
     /// One set of counters per worker.
     pub workers: Vec<Arc<WorkerStats>>,
     pub rates: Rates,
+    pub baseline: Mutex<Baseline>,
+    /// Memory in use when the server was ready, bytes.
+    pub startup_memory: AtomicU64,
     pub rejected_connections: AtomicU64,
     pub started: Instant,
     pub started_unix_ms: u64,
@@ -55,8 +64,12 @@ impl ServerState {
             pause: Pause::default(),
             shutdown: Shutdown::default(),
             slowlog: Mutex::default(),
+            latency: Mutex::default(),
+            evict_always: AtomicBool::new(false),
             workers: (0..workers).map(|_| Arc::new(WorkerStats::new(commands))).collect(),
             rates: Rates::default(),
+            baseline: Mutex::default(),
+            startup_memory: AtomicU64::new(memory::allocated_bytes()),
             rejected_connections: AtomicU64::new(0),
             started: Instant::now(),
             started_unix_ms: clock::unix_ms(),
@@ -74,8 +87,32 @@ impl ServerState {
         }
     }
 
-    /// Puts a command into the slow log if it is slow enough.
+    /// Hands changed parameters to those who keep them.
+    pub fn apply_config(&self) {
+        let config = self.config.load();
+        storage::apply(&self.engine, &config);
+        if let Err(error) = self.log_level.modify(|level| *level = logging::level(&config.loglevel)) {
+            tracing::warn!(%error, "could not change the log level");
+        }
+    }
+
+    /// CONFIG RESETSTAT.
+    pub fn reset_statistics(&self) {
+        self.workers.iter().for_each(|worker| worker.reset());
+        self.rejected_connections.store(0, Relaxed);
+        let store = self.engine.store();
+        let (hits, misses) = info::hits_and_misses(store);
+        let (expired, dropped) = (store.stats.expired.load(Relaxed), store.stats.dropped.load(Relaxed));
+        *self.baseline.lock() = Baseline { hits, misses, expired, dropped };
+    }
+
+    /// Puts a command into the slow log and the latency monitor if it is slow enough.
     pub fn note_slow(&self, session: &Session, command: &Command, argv: Argv<'_>, micros: u64) {
+        let latency_ms = session.config.latency_monitor_threshold.unsigned_abs();
+        if latency_ms > 0 && micros / 1000 >= latency_ms {
+            let event = if command.spec.flags.has(Flags::FAST) { "fast-command" } else { "command" };
+            self.latency.lock().add(event, clock::unix_ms() / 1000, micros / 1000);
+        }
         let Ok(threshold) = u64::try_from(session.config.slowlog_log_slower_than) else { return };
         if micros < threshold || command.spec.flags.has(Flags::SKIP_SLOWLOG) {
             return;
@@ -102,6 +139,15 @@ impl ServerState {
     pub fn total(&self, counter: impl Fn(&WorkerStats) -> &AtomicU64) -> u64 {
         self.workers.iter().map(|worker| counter(worker).load(Relaxed)).sum()
     }
+}
+
+/// The engine's counters as of CONFIG RESETSTAT; what INFO shows is counted from there.
+#[derive(Clone, Default)]
+pub struct Baseline {
+    pub hits: u64,
+    pub misses: u64,
+    pub expired: u64,
+    pub dropped: u64,
 }
 
 /// Forty hexadecimal digits of the kernel's randomness.

@@ -93,6 +93,14 @@ pub fn anonymous_bytes() -> u64 {
     anonymous_pages(&text).unwrap_or(0) * rustix::param::page_size() as u64
 }
 
+/// Resident memory of this process now, mapped files included, bytes.
+#[must_use]
+pub fn resident_bytes() -> u64 {
+    let text = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages: u64 = text.split(' ').nth(1).and_then(|field| field.parse().ok()).unwrap_or(0);
+    pages * rustix::param::page_size() as u64
+}
+
 /// Resident pages without those of files.
 fn anonymous_pages(statm: &[u8]) -> Option<u64> {
     let text = std::str::from_utf8(statm).ok()?;

@@ -19,6 +19,7 @@ use crate::dispatch::context::Context;
 use crate::dispatch::reply::{CommandError, CommandResult, ReplySink};
 use crate::dispatch::reply_errors as errors;
 use crate::dispatch::spec::{Arity, CommandSpec, Flags, Keys};
+use crate::dispatch::string_ref::encoding;
 
 const READ: Flags = Flags::READONLY;
 const READ_FAST: Flags = READ.with(Flags::FAST);
@@ -947,16 +948,9 @@ fn dbsize(ctx: &mut Context<'_>, _: Args<'_>, reply: &mut dyn ReplySink) -> Comm
     Ok(())
 }
 
-/// Longest string that Redis keeps in one allocation with its header.
-const EMBEDDED_MAX: usize = 44;
-
 /// `OBJECT ENCODING key`
 fn object_encoding(ctx: &mut Context<'_>, mut args: Args<'_>, reply: &mut dyn ReplySink) -> CommandResult {
-    let encoding = ctx.peek(args.key()?)?.map(|found| match found.value {
-        ValueRef::Int(_) => "int",
-        ValueRef::Bytes(bytes) if bytes.len() <= EMBEDDED_MAX && !found.is_raw => "embstr",
-        ValueRef::Bytes(_) => "raw",
-    });
+    let encoding = ctx.peek(args.key()?)?.map(|found| encoding(&found));
     reply.bulk_or_null(encoding.map(str::as_bytes));
     Ok(())
 }

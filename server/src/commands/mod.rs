@@ -2,6 +2,11 @@
 
 pub mod admin;
 pub mod bitmap;
+pub mod command;
+pub mod config;
 pub mod connection;
+pub mod debug;
 pub mod generic;
+pub mod memory;
 pub mod string;
+pub mod tier;

@@ -261,6 +261,9 @@ impl Connection {
                 self.session.handle.is_blocked.store(false, Relaxed);
                 self.state.start_batch(&self.worker);
             }
+            if self.state.evict_always.load(Relaxed) {
+                self.evict_everything().await;
+            }
             if self.session.close_after_reply {
                 break;
             }
@@ -287,6 +290,16 @@ impl Connection {
             return Err(End::Closed);
         }
         Ok(())
+    }
+
+    /// DEBUG EVICT-ALWAYS: the next command meets a cold store.
+    async fn evict_everything(&self) {
+        let engine = self.state.engine.clone();
+        match tokio::task::spawn_blocking(move || context::evict_everything(&engine)).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "DEBUG EVICT-ALWAYS could not evict"),
+            Err(error) => tracing::warn!(%error, "DEBUG EVICT-ALWAYS could not evict"),
+        }
     }
 
     /// A command met a cold record: the rest of the batch is read along with it.

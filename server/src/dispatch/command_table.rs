@@ -20,6 +20,11 @@ const FAMILIES: &[&[CommandSpec]] = &[
     commands::generic::COMMANDS,
     commands::connection::COMMANDS,
     commands::admin::COMMANDS,
+    commands::command::COMMANDS,
+    commands::config::COMMANDS,
+    commands::memory::COMMANDS,
+    commands::tier::COMMANDS,
+    commands::debug::COMMANDS,
 ];
 
 /// Slots of the hash table: a power of two, far above the number of commands.

@@ -9,11 +9,11 @@ use std::any::Any;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lux_engine::Engine;
 use lux_engine::error::Error;
 use lux_engine::ids::{DbIndex, Lsn};
 use lux_engine::tier::promote::FetchTicket;
 use lux_engine::txn::{Interrupt, Scratch, Txn};
+use lux_engine::{DATABASE_COUNT, Engine};
 use tokio::task::JoinHandle;
 
 use super::args::Argv;
@@ -132,6 +132,11 @@ pub fn prefetch<'r>(
         keys.extend(indexes.iter().filter_map(|index| argv.get(*index)));
     }
     engine.prefetch(db, keys.into_iter())
+}
+
+/// Moves every key of every database out of memory, after write-back; how many left.
+pub fn evict_everything(engine: &Engine) -> Result<u64, Error> {
+    (0..DATABASE_COUNT as u8).map(|index| engine.evict(DbIndex(index), Box::new(|_| true))).sum()
 }
 
 /// Returns when `lsn` is durable; else the highest durable LSN and the error for the client.

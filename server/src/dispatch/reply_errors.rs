@@ -84,6 +84,14 @@ pub const DEBUG_DISABLED: CommandError = fixed(
      from a local connection, otherwise you need to set this option in the configuration file, and then \
      restart the server.",
 );
+pub const DEBUG_PROTOCOL: CommandError = fixed(
+    "ERR Wrong protocol type name. Please use one of the following: string|integer|double|bignum|null|array|set|\
+     map|attrib|push|verbatim|true|false",
+);
+pub const PUSH_NEEDS_RESP3: CommandError =
+    fixed("ERR RESP2 is not supported by this command, please upgrade to RESP3");
+pub const YES_OR_NO: CommandError = fixed("ERR argument must be 'yes' or 'no'");
+pub const SLOWLOG_COUNT: CommandError = fixed("ERR count should be greater than or equal to -1");
 pub const CONFIG_NO_FILE: CommandError = fixed("ERR The server is running without a config file");
 pub const SHUTDOWN_FAILED: CommandError = fixed("ERR Errors trying to SHUTDOWN. Check logs.");
 pub const NO_SHUTDOWN: CommandError = fixed("ERR No shutdown in progress.");
@@ -166,6 +174,44 @@ pub fn unknown_client_type(name: &[u8]) -> CommandError {
 #[must_use]
 pub fn no_such_user(name: &[u8]) -> CommandError {
     CommandError::composed(format!("ERR No such user '{}'", lossy(name, 128)))
+}
+
+/// `ERR CONFIG SET failed (possibly related to argument 'x') - reason`
+#[must_use]
+pub fn config_set(name: &str, reason: &str) -> CommandError {
+    CommandError::composed(format!(
+        "ERR CONFIG SET failed (possibly related to argument '{name}') - {reason}"
+    ))
+}
+
+/// `ERR Unknown option or number of arguments for CONFIG SET - 'x'`
+#[must_use]
+pub fn config_unknown(name: &[u8]) -> CommandError {
+    CommandError::composed(format!(
+        "ERR Unknown option or number of arguments for CONFIG SET - '{}'",
+        lossy(name, 128)
+    ))
+}
+
+/// `ERR Rewriting config file: reason`
+#[must_use]
+pub fn config_rewrite(reason: &std::io::Error) -> CommandError {
+    CommandError::composed(format!("ERR Rewriting config file: {reason}"))
+}
+
+/// `ERR unknown subcommand or wrong number of arguments for 'x'. Try DEBUG HELP.`
+#[must_use]
+pub fn debug_unknown(word: &[u8]) -> CommandError {
+    CommandError::composed(format!(
+        "ERR unknown subcommand or wrong number of arguments for '{}'. Try DEBUG HELP.",
+        lossy(word, 128)
+    ))
+}
+
+/// `ERR Unknown category 'x'`
+#[must_use]
+pub fn unknown_category(name: &[u8]) -> CommandError {
+    CommandError::composed(format!("ERR Unknown category '{}'", lossy(name, 128)))
 }
 
 /// `ERR internal error ...`: a handler panicked before anything changed.

@@ -29,6 +29,8 @@ pub struct CommandSpec {
     pub keys: Keys,
     /// Redis's key-spec flags ("RW", "access", "update"). Empty: derived from `flags`.
     pub key_access: &'static [&'static str],
+    /// The same for the n-th key of one call, where that depends on the key or the options.
+    pub key_access_of: Option<fn(Argv<'_>, usize) -> &'static [&'static str]>,
     pub flags: Flags,
     /// ACL categories beyond those that `group` and `flags` imply.
     pub acl: &'static [&'static str],
@@ -51,6 +53,7 @@ impl CommandSpec {
         arity: Arity::AtLeast(1),
         keys: Keys::None,
         key_access: &[],
+        key_access_of: None,
         flags: Flags::NONE,
         acl: &[],
         arguments: "",
