@@ -19,8 +19,8 @@ use crate::ids::{DbId, ExpireAt, ShardId};
 use crate::keyspace::entry::{BodyRef, flag};
 use crate::keyspace::store::{DATABASES, NEAR_MS, Store};
 use crate::tier::{Family, schema};
-use crate::value::Value;
 use crate::txn::{CommitError, Core, Mode, Scratch, Wait};
+use crate::value::Value;
 
 /// Most keys that one commit expires.
 const SLICE: usize = 64;

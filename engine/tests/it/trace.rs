@@ -246,7 +246,8 @@ impl Trace {
     /// tier's unflushed writes, each with several subsets of the files' unsynced sectors.
     pub fn check_crashes(&self, seed: u64) -> Result<(), String> {
         let rig = &self.rig;
-        let mut past = Past { states: self.states.clone(), acknowledged: self.states[self.states.len() - 1].0 };
+        let mut past =
+            Past { states: self.states.clone(), acknowledged: self.states[self.states.len() - 1].0 };
         let pending = rig.cold.pending_batches();
         past.check_image(rig, rig.files.kill(), rig.cold.crash(pending))
             .map_err(|error| format!("after a kill: {error}"))?;
@@ -390,7 +391,11 @@ impl Images {
 
     /// Also runs an action before write number 0, 1, ... : on the thread that writes, with no
     /// lock held.
-    pub fn watch_and(rig: &Rig, seed: u64, action: impl Fn(usize, &Engine) + Send + Sync + 'static) -> Images {
+    pub fn watch_and(
+        rig: &Rig,
+        seed: u64,
+        action: impl Fn(usize, &Engine) + Send + Sync + 'static,
+    ) -> Images {
         let images = Images::default();
         let (taken, files, cold) = (Arc::clone(&images.taken), rig.files.clone(), rig.cold.clone());
         let rng = Mutex::new(SimRng::new(seed));
