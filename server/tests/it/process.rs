@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use crate::client::{Client, Reply};
-use crate::server::{Program, Server};
+use crate::server::{Program, Server, free_port};
 
 /// Runs the program to its end; for starts that must fail. One that stays up is stopped, and counts as a success.
 fn run(args: &[&str]) -> Output {
@@ -75,7 +75,8 @@ fn a_folder_in_use_is_refused() {
     let server = Server::start(Program::Lux, &[]);
     fill(&server);
     let folder = server.data_folder();
-    let output = run(&["--port", "0", "--dir", folder.to_str().expect("a plain path")]);
+    let port = free_port().to_string();
+    let output = run(&["--port", &port, "--dir", folder.to_str().expect("a plain path")]);
     assert!(!output.status.success(), "a second server opened the same folder:\n{}", said(&output));
     assert!(
         said(&output).contains(&*folder.to_string_lossy()),

@@ -278,7 +278,7 @@ impl Drop for Server {
 ///
 /// Ports come from below the range the kernel hands to outgoing connections, walked from a place that depends on
 /// this process: a port that was merely free a moment ago could be taken by one of our own client sockets.
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     use std::sync::atomic::{AtomicU16, Ordering};
     const FIRST: u16 = 12_000;
     const COUNT: u16 = 18_000;
