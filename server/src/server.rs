@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use lux_engine::Engine;
 use tokio::net::{TcpStream, UnixStream};
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::signal::unix::{SignalKind, signal};
@@ -36,11 +37,24 @@ const BLOCKING_THREADS_MAX: usize = 4;
 
 /// Runs a server until it is asked to stop. Everything acknowledged is safe when this returns.
 pub fn run(loaded: Loaded, level: LevelHandle) -> Result<(), ServerError> {
+    let config = &loaded.config;
+    // The store first: a folder in use says more than a port in use.
+    let engine = storage::open(config)?;
+    let served = serve(engine.clone(), loaded, level);
+    // DURABILITY: the log is synced and a checkpoint made. A crash right here loses nothing either:
+    // what was acknowledged is in the log.
+    let closed = engine.close();
+    served?;
+    closed?;
+    tracing::info!("Lux is now ready to exit, bye bye...");
+    Ok(())
+}
+
+/// Serves clients until the shutdown is asked for.
+fn serve(engine: Engine, loaded: Loaded, level: LevelHandle) -> Result<(), ServerError> {
     let Loaded { config, defaults, file } = loaded;
     let listeners = Listeners::open(&config)?;
-    let engine = storage::open(&config)?;
-    let state =
-        Arc::new(ServerState::new(engine.clone(), ConfigStore::new(config.clone(), defaults, file), level));
+    let state = Arc::new(ServerState::new(engine, ConfigStore::new(config.clone(), defaults, file), level));
     state.tcp_port.store(config.port.unsigned_abs(), Relaxed);
     let pidfile = PidFile::write(&config)?;
     let (inboxes, workers) = start_workers(&state)?;
@@ -57,11 +71,7 @@ pub fn run(loaded: Loaded, level: LevelHandle) -> Result<(), ServerError> {
             tracing::error!("a worker thread panicked");
         }
     }
-    // DURABILITY: the log is synced and a checkpoint made. A crash right here loses nothing either:
-    // what was acknowledged is in the log.
-    engine.close()?;
     drop(pidfile);
-    tracing::info!("Lux is now ready to exit, bye bye...");
     Ok(())
 }
 

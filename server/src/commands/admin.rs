@@ -177,7 +177,7 @@ const SLOWLOG_SUBCOMMANDS: &[CommandSpec] = &[
         summary: "Returns the slow log's entries.",
         complexity: "O(N) where N is the number of entries returned",
         arity: Arity::AtLeast(2),
-        flags: ADMIN.with(Flags::SKIP_SLOWLOG),
+        flags: ADMIN,
         arguments: "[count]",
         handler: slowlog_get,
         ..BASE
@@ -188,7 +188,7 @@ const SLOWLOG_SUBCOMMANDS: &[CommandSpec] = &[
         since: "2.2.12",
         summary: "Returns the number of entries in the slow log.",
         arity: Arity::Exactly(2),
-        flags: ADMIN.with(Flags::SKIP_SLOWLOG),
+        flags: ADMIN,
         handler: slowlog_len,
         ..BASE
     },
@@ -198,7 +198,7 @@ const SLOWLOG_SUBCOMMANDS: &[CommandSpec] = &[
         summary: "Clears all entries from the slow log.",
         complexity: "O(N) where N is the number of entries in the slow log",
         arity: Arity::Exactly(2),
-        flags: ADMIN.with(Flags::SKIP_SLOWLOG),
+        flags: ADMIN,
         handler: slowlog_reset,
         ..BASE
     },

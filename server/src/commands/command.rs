@@ -118,7 +118,7 @@ fn command_info(_: &mut Context<'_>, args: Args<'_>, reply: &mut dyn ReplySink) 
     for name in args {
         match table().by_full_name(name) {
             Some(command) => command_docs::write_info(command, reply),
-            None => reply.null_array(),
+            None => reply.null(),
         }
     }
     Ok(())

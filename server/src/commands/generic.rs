@@ -14,7 +14,7 @@ use lux_engine::value::TypeTag;
 use lux_engine::value::string::number::{IntText, parse_int};
 use lux_engine::wal::effect::{Operation, StringBody};
 
-use crate::dispatch::args::Args;
+use crate::dispatch::args::{Args, Argv};
 use crate::dispatch::context::Context;
 use crate::dispatch::reply::{CommandError, CommandResult, ReplySink};
 use crate::dispatch::reply_errors as errors;
@@ -26,6 +26,11 @@ const READ_FAST: Flags = READ.with(Flags::FAST);
 const WRITE: Flags = Flags::WRITE;
 const REMOVE: Flags = WRITE.with(Flags::RESERVE);
 const WHOLE_DB: Flags = REMOVE.with(Flags::ALL_SHARDS);
+
+/// RENAME takes its source away and overwrites its target.
+fn rename_access(_: Argv<'_>, nth: usize) -> &'static [&'static str] {
+    if nth == 0 { &["RW", "access", "delete"] } else { &["OW", "update"] }
+}
 
 /// Source and target of RENAME and COPY.
 const BOTH: Keys = Keys::Range { first: 1, last: 2, step: 1 };
@@ -94,6 +99,7 @@ pub(crate) const COMMANDS: &[CommandSpec] = &[
         arity: Arity::Exactly(3),
         keys: BOTH,
         key_access: &["RW", "access", "delete"],
+        key_access_of: Some(rename_access),
         flags: WRITE,
         acl: &["keyspace"],
         arguments: "key newkey",
@@ -108,6 +114,7 @@ pub(crate) const COMMANDS: &[CommandSpec] = &[
         arity: Arity::Exactly(3),
         keys: BOTH,
         key_access: &["RW", "access", "delete"],
+        key_access_of: Some(rename_access),
         flags: WRITE.with(Flags::FAST),
         acl: &["keyspace"],
         arguments: "key newkey",

@@ -9,7 +9,7 @@ use lux_engine::value::string::number::{IntText, LongDouble, parse_int};
 use lux_engine::value::string::range::{getrange, setrange_len};
 use lux_engine::wal::effect::{Operation, StringBody};
 
-use crate::dispatch::args::Args;
+use crate::dispatch::args::{Args, Argv};
 use crate::dispatch::context::Context;
 use crate::dispatch::reply::{CommandError, CommandResult, ReplySink};
 use crate::dispatch::reply_errors as errors;
@@ -35,6 +35,7 @@ pub(crate) const COMMANDS: &[CommandSpec] = &[
         arity: Arity::AtLeast(3),
         keys: Keys::First,
         key_access: &["RW", "access", "update", "variable_flags"],
+        key_access_of: Some(set_access),
         flags: WRITE,
         arguments: "key value [NX | XX | IFEQ comparison-value] [GET] [EX seconds | PX milliseconds | \
                     EXAT unix-time-seconds | PXAT unix-time-milliseconds | KEEPTTL]",
@@ -455,6 +456,12 @@ impl<'a> SetOptions<'a> {
         self.condition = condition;
         Ok(true)
     }
+}
+
+/// With the option GET the key is read too.
+fn set_access(argv: Argv<'_>, _: usize) -> &'static [&'static str] {
+    let reads = argv.iter().skip(3).any(|arg| arg.eq_ignore_ascii_case(b"GET"));
+    if reads { READ_MODIFY } else { OVERWRITE }
 }
 
 /// `SET key value [options]`

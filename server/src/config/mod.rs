@@ -90,7 +90,7 @@ macro_rules! parameters {
 /// The largest value of counts that Redis keeps in a C `int`.
 const INT_MAX: i64 = i32::MAX as i64;
 const LONG_MAX: i64 = i64::MAX;
-/// A request's arguments are addressed with 32 bits.
+/// A request's arguments are addressed with 32 bits, whatever the limits say.
 const REQUEST_BYTES_MAX: i64 = u32::MAX as i64;
 
 const fn int(min: i64, max: i64) -> Kind {
@@ -161,8 +161,8 @@ parameters! {
     stream_node_max_bytes: i64 = "stream-node-max-bytes", memory(0, LONG_MAX), "4096", Live, "Bytes of a stream's packed nodes.";
     stream_node_max_entries: i64 = "stream-node-max-entries", int(0, LONG_MAX), "100", Live, "Entries of a stream's packed nodes.";
 
-    proto_max_bulk_len: i64 = "proto-max-bulk-len", memory(1 << 20, REQUEST_BYTES_MAX / 2), "512mb", Live, "Largest argument of a request, and largest string value.";
-    client_query_buffer_limit: i64 = "client-query-buffer-limit", memory(1 << 20, REQUEST_BYTES_MAX), "1gb", Live, "Largest request.";
+    proto_max_bulk_len: i64 = "proto-max-bulk-len", memory(1 << 20, LONG_MAX), "512mb", Live, "Largest argument of a request, and largest string value.";
+    client_query_buffer_limit: i64 = "client-query-buffer-limit", memory(1 << 20, LONG_MAX), "1gb", Live, "Largest request.";
     client_output_buffer_limit: BufferLimits = "client-output-buffer-limit", Kind::BufferLimits, "normal 0 0 0 slave 256mb 64mb 60 pubsub 32mb 8mb 60", Live, "When a client that does not read is disconnected.";
 
     hz: i64 = "hz", int(1, 500), "10", Live, "Background rounds per second.";
@@ -194,6 +194,12 @@ impl Default for Config {
 }
 
 impl Config {
+    /// Bytes of the largest argument of a request, and of the largest string.
+    #[must_use]
+    pub fn bulk_max(&self) -> usize {
+        usize::try_from(self.proto_max_bulk_len.min(REQUEST_BYTES_MAX / 2)).unwrap_or(usize::MAX)
+    }
+
     /// Refuses what the table's kinds cannot see.
     pub fn check(&self) -> Result<(), (&'static str, String)> {
         let only = |name, word: &str| Err((name, format!("argument must be '{word}'")));

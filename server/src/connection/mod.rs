@@ -33,7 +33,7 @@ use crate::dispatch::context;
 use crate::dispatch::execute::{Position, Step, execute};
 use crate::dispatch::reply::ReplySink;
 use crate::resp::decoder::{Decoder, Limits};
-use crate::session::Session;
+use crate::session::{Protocol, Session};
 use crate::state::{Phase, ServerState, Worker};
 use crate::stats::bump;
 use input::Input;
@@ -166,10 +166,7 @@ impl Connection {
         self.state.refresh_config(&mut self.session);
         let config = &self.session.config;
         let is_authenticated = !self.session.needs_auth();
-        let limits = Limits {
-            bulk_max: usize::try_from(config.proto_max_bulk_len).unwrap_or(usize::MAX),
-            is_authenticated,
-        };
+        let limits = Limits { bulk_max: config.bulk_max(), is_authenticated };
         // What a client may send changes with AUTH, so nothing behind it is looked at before.
         let requests_max = if is_authenticated { BATCH_MAX } else { 1 };
         match workspace.decoder.decode(workspace.input.filled(), &limits, requests_max) {
@@ -241,7 +238,10 @@ impl Connection {
     /// Executes the decoded requests and writes their replies; then reports a violation that
     /// followed them and closes.
     async fn run_batch(&mut self, violation: Option<String>) -> Result<(), End> {
-        let count = self.workspace.as_ref().map_or(0, |workspace| workspace.decoder.len());
+        let Some(workspace) = &mut self.workspace else { return Ok(()) };
+        let count = workspace.decoder.len();
+        // The workspace served another client before.
+        workspace.output.set_resp3(self.session.protocol == Protocol::Resp3);
         self.state.start_batch(&self.worker);
         self.session.handle.last_active_unix_ms.store(self.worker.now_ms.get(), Relaxed);
         // Keeps what the batch reads in memory until it is done.

@@ -60,6 +60,7 @@ pub fn execute(
     let command = match table().resolve(argv) {
         Ok(command) => command,
         Err(error) => {
+            let error = if speaks_http(session, argv) { CommandError::Hangup } else { error };
             fail(worker, session, error, mark, reply);
             finish(session, mark, reply);
             return Step::Done;
@@ -105,6 +106,19 @@ pub fn execute(
     session.handle.last_command.store(command.id, Relaxed);
     finish(session, mark, reply);
     Step::Done
+}
+
+/// Whether the request is a line of HTTP: a page in somebody's browser tries to reach the server.
+fn speaks_http(session: &Session, argv: Argv<'_>) -> bool {
+    let name = argv.get(0).unwrap_or_default();
+    let is_http = name.eq_ignore_ascii_case(b"POST") || name.eq_ignore_ascii_case(b"Host:");
+    if is_http {
+        tracing::warn!(
+            client = ?session.handle,
+            "possible security attack: the client sent POST or Host: like a browser; connection aborted"
+        );
+    }
+    is_http
 }
 
 /// The checks that need no data, in Redis's order.

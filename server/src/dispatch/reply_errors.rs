@@ -121,8 +121,9 @@ pub fn unknown_command<'a>(name: &[u8], args: impl Iterator<Item = &'a [u8]>) ->
         if shown.len() >= 128 {
             break;
         }
+        let room = 128 - shown.len();
         shown.push('\'');
-        shown.push_str(&lossy(arg, 128 - shown.len().min(127)));
+        shown.push_str(&lossy(arg, room));
         shown.push_str("' ");
     }
     CommandError::composed(format!(
