@@ -12,7 +12,6 @@ use tokio::sync::watch;
 
 use crate::admin::latency::LatencyMonitor;
 use crate::admin::slowlog::{self, SlowLog};
-use crate::admin::{info, memory};
 use crate::clients::{ClientRegistry, Pause};
 use crate::clock;
 use crate::config::ConfigStore;
@@ -20,6 +19,7 @@ use crate::dispatch::args::Argv;
 use crate::dispatch::command_table::{self, Command};
 use crate::dispatch::spec::Flags;
 use crate::logging::{self, LevelHandle};
+use crate::machine;
 use crate::session::Session;
 use crate::stats::{Stopwatch, WorkerStats};
 use crate::storage;
@@ -69,7 +69,7 @@ impl ServerState {
             workers: (0..workers).map(|_| Arc::new(WorkerStats::new(commands))).collect(),
             rates: Rates::default(),
             baseline: Mutex::default(),
-            startup_memory: AtomicU64::new(memory::allocated_bytes()),
+            startup_memory: AtomicU64::new(machine::allocator()[0]),
             rejected_connections: AtomicU64::new(0),
             started: Instant::now(),
             started_unix_ms: clock::unix_ms(),
@@ -101,7 +101,7 @@ impl ServerState {
         self.workers.iter().for_each(|worker| worker.reset());
         self.rejected_connections.store(0, Relaxed);
         let store = self.engine.store();
-        let (hits, misses) = info::hits_and_misses(store);
+        let (hits, misses) = store.hits_and_misses();
         let (expired, dropped) = (store.stats.expired.load(Relaxed), store.stats.dropped.load(Relaxed));
         *self.baseline.lock() = Baseline { hits, misses, expired, dropped };
     }

@@ -219,6 +219,13 @@ impl Histogram {
     }
 }
 
+/// Whether more commands of the same batch follow; the last one settles the stopwatch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Position {
+    Inside,
+    Last,
+}
+
 /// Shares the time of a batch out to its commands.
 pub struct Stopwatch {
     last: Cell<Instant>,
@@ -266,11 +273,11 @@ impl Stopwatch {
         stats: &WorkerStats,
         command: &Command,
         config: &Config,
-        position: crate::dispatch::execute::Position,
+        position: Position,
     ) -> Option<u64> {
         self.run_calls.set(self.run_calls.get() + 1);
         self.track_latency.set(config.latency_tracking);
-        let is_due = position == crate::dispatch::execute::Position::Last
+        let is_due = position == Position::Last
             || !command.spec.flags.has(Flags::FAST)
             || self.run_calls.get() >= RUN_MAX
             || (0..EXACT_BELOW_US).contains(&config.slowlog_log_slower_than);

@@ -6,9 +6,13 @@
 //! commits (operation `evicted`), chosen by sampling as in Redis. A key that is not in memory
 //! counts as used least; among those the choice is random.
 
+mod policy;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
+
+pub use policy::Policy;
 
 use crate::env::{Clock, FileSystem};
 use crate::error::Result;
@@ -24,63 +28,6 @@ const SLICE: usize = 64;
 /// Free bytes of the file system below which writes are refused, so that deletions, the log and
 /// compaction have room to bring space back.
 const FREE_MIN: u64 = 64 << 20;
-
-/// What happens at the bound of the whole data set. The names are Redis's.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Policy {
-    /// Tiered: cold data moves to disk, nothing is dropped.
-    #[default]
-    NoEviction = 0,
-    AllKeysLru = 1,
-    AllKeysLfu = 2,
-    AllKeysRandom = 3,
-    VolatileLru = 4,
-    VolatileLfu = 5,
-    VolatileRandom = 6,
-    VolatileTtl = 7,
-}
-
-impl Policy {
-    const ALL: [Policy; 8] = [
-        Policy::NoEviction,
-        Policy::AllKeysLru,
-        Policy::AllKeysLfu,
-        Policy::AllKeysRandom,
-        Policy::VolatileLru,
-        Policy::VolatileLfu,
-        Policy::VolatileRandom,
-        Policy::VolatileTtl,
-    ];
-
-    /// The name in the configuration.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Policy::NoEviction => "noeviction",
-            Policy::AllKeysLru => "allkeys-lru",
-            Policy::AllKeysLfu => "allkeys-lfu",
-            Policy::AllKeysRandom => "allkeys-random",
-            Policy::VolatileLru => "volatile-lru",
-            Policy::VolatileLfu => "volatile-lfu",
-            Policy::VolatileRandom => "volatile-random",
-            Policy::VolatileTtl => "volatile-ttl",
-        }
-    }
-
-    /// The policy of a name.
-    #[must_use]
-    pub fn from_name(name: &str) -> Option<Policy> {
-        Policy::ALL.into_iter().find(|policy| policy.name() == name)
-    }
-
-    fn is_volatile(self) -> bool {
-        matches!(
-            self,
-            Policy::VolatileLru | Policy::VolatileLfu | Policy::VolatileRandom | Policy::VolatileTtl
-        )
-    }
-}
 
 /// Watches the disk and drops keys in cache mode.
 pub struct DiskGuard {
@@ -137,8 +84,7 @@ impl DiskGuard {
     /// The policy in force.
     #[must_use]
     pub fn policy(&self) -> Policy {
-        let code = self.policy.load(Ordering::Relaxed);
-        Policy::ALL.get(code as usize).copied().unwrap_or_default()
+        Policy::from_code(self.policy.load(Ordering::Relaxed))
     }
 
     /// Whether writes that need space are refused now.

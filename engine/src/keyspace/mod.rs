@@ -10,3 +10,4 @@ pub mod scan;
 pub mod shard;
 pub mod store;
 pub mod table;
+pub mod ticket;

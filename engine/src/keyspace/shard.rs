@@ -19,9 +19,9 @@ use std::sync::Arc;
 use super::entry::{Body, BodyRef, Entry, Kind, flag};
 use super::hash::{KeyHash, KeyHasher};
 use super::table::PageTable;
+use super::ticket::TicketState;
 use crate::error::{Error, Result};
 use crate::ids::{DbId, ExpireAt, Incarnation, Lsn};
-use crate::tier::promote::TicketState;
 use crate::tier::schema::{Row, RowBody};
 use crate::value::string::{BigString, INLINE_MAX};
 use crate::value::{Unresolved, Value};
@@ -269,38 +269,68 @@ impl Shard {
         lsn: Lsn,
         origin: Origin,
     ) -> Option<ExpireAt> {
-        let mut before = None;
-        let db = self.dbs.iter_mut().find(|db| db.id == effect.db);
-        let db = match db {
-            Some(db) => db,
-            None => {
-                self.db_or_new(effect.db);
-                self.dbs.last_mut().expect("just pushed")
-            }
-        };
-        let new_body = match body {
+        let body = match body {
             StringBody::Int(value) => Body::Int(value),
             StringBody::Bytes(bytes) if bytes.len() <= INLINE_MAX => Body::Bytes(bytes),
             StringBody::Bytes(bytes) => Body::Boxed(Box::new(Value::String(BigString::from_bytes(bytes)))),
         };
-        let (mut bytes, mut dirty_bytes) = (self.bytes, self.dirty_bytes);
-        let mut new_body = Some(new_body);
-        let in_place = db.table.update(hash, effect.key, |entry| {
+        let (before, done) = self.put_in_place(hash, effect, &body, deadline, is_raw, lsn);
+        if done {
+            return before;
+        }
+        let part = self.db_or_new(effect.db);
+        let old = part.table.find(hash, effect.key);
+        let hint = old.and_then(|old| hint_after(old, deadline));
+        let mut entry = Entry::new(effect.key, deadline, hint, body);
+        entry.set_freq(FREQ_NEW);
+        if let Some(old) = old {
+            entry.inherit(old, flag::COLD | flag::IN_FLIGHT | flag::ARMED);
+            entry.set_freq(old.freq().max(FREQ_NEW));
+        }
+        entry.set(if origin == Origin::Replay { flag::DIRTY | flag::COLD } else { flag::DIRTY });
+        if is_raw {
+            entry.set(flag::RAW);
+        }
+        entry.set_lsn(lsn);
+        let size = entry.heap_bytes();
+        let old = part.table.insert(hash, entry);
+        if !old.as_ref().is_some_and(Entry::is_value) {
+            part.hot += 1;
+        }
+        self.bytes += size;
+        self.dirty_bytes += size;
+        if let Some(old) = old {
+            self.forget_bytes(&old);
+        }
+        before
+    }
+
+    /// Overwrites an entry whose new state fits its allocation. Returns its deadline before and
+    /// whether it was done.
+    fn put_in_place(
+        &mut self,
+        hash: KeyHash,
+        effect: &Effect<'_>,
+        body: &Body<'_>,
+        deadline: Option<ExpireAt>,
+        is_raw: bool,
+        lsn: Lsn,
+    ) -> (Option<ExpireAt>, bool) {
+        let (mut before, mut cleaned) = (None, 0);
+        let part = self.db_or_new(effect.db);
+        let done = part.table.update(hash, effect.key, |entry| {
             before = entry.deadline();
             let hint = hint_after(entry, deadline);
             if hint.is_some() != entry.has(flag::HINT) || deadline.is_some() != entry.has(flag::DEADLINE) {
                 return false;
             }
-            let body = new_body.as_ref().expect("not taken yet");
-            let was = entry.heap_bytes();
+            let size = entry.heap_bytes();
+            // The allocation keeps its size, so the sums change only with the DIRTY mark.
             if !entry.overwrite(body) {
                 return false;
             }
             let _ = entry.overwrite_deadline(deadline);
-            if !entry.has(flag::DIRTY) {
-                dirty_bytes += was;
-            }
-            // Same size class, so the sums stay what they are.
+            cleaned = if entry.has(flag::DIRTY) { 0 } else { size };
             entry.set(flag::DIRTY);
             entry.clear(flag::RAW);
             if is_raw {
@@ -309,41 +339,8 @@ impl Shard {
             entry.set_lsn(lsn);
             true
         });
-        if in_place != Some(true) {
-            let old = db.table.find(hash, effect.key);
-            let hint = old.and_then(|old| hint_after(old, deadline));
-            let body = new_body.take().expect("not taken yet");
-            let mut entry = Entry::new(effect.key, deadline, hint, body);
-            entry.set_freq(FREQ_NEW);
-            if let Some(old) = old {
-                entry.inherit(old, flag::COLD | flag::IN_FLIGHT | flag::ARMED);
-                entry.set_freq(old.freq().max(FREQ_NEW));
-            }
-            if origin == Origin::Replay {
-                entry.set(flag::COLD);
-            }
-            entry.set(flag::DIRTY);
-            if is_raw {
-                entry.set(flag::RAW);
-            }
-            entry.set_lsn(lsn);
-            let size = entry.heap_bytes();
-            bytes += size;
-            dirty_bytes += size;
-            let old = db.table.insert(hash, entry);
-            if !old.as_ref().is_some_and(Entry::is_value) {
-                db.hot += 1;
-            }
-            if let Some(old) = old {
-                let size = old.heap_bytes();
-                bytes -= size;
-                if old.has(flag::DIRTY) {
-                    dirty_bytes -= size;
-                }
-            }
-        }
-        (self.bytes, self.dirty_bytes) = (bytes, dirty_bytes);
-        before
+        self.dirty_bytes += cleaned;
+        (before, done == Some(true))
     }
 
     fn delete(&mut self, hash: KeyHash, effect: &Effect<'_>, lsn: Lsn, origin: Origin) {

@@ -260,6 +260,14 @@ impl Store {
         })
     }
 
+    /// Reads that found their key, and that did not.
+    pub fn hits_and_misses(&self) -> (u64, u64) {
+        Store::shard_ids().fold((0, 0), |(hits, misses), id| {
+            let shard = self.lock(id);
+            (hits + shard.hits, misses + shard.misses)
+        })
+    }
+
     /// Keys and keys with a deadline of one database.
     pub fn totals(&self, db: DbId) -> (u64, u64) {
         Store::shard_ids().fold((0, 0), |(keys, expires), id| {

@@ -13,8 +13,8 @@ use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll, Waker};
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
 
 use parking_lot::{Condvar, Mutex};
 
@@ -24,51 +24,13 @@ use crate::ids::{DbId, Incarnation};
 use crate::keyspace::hash::KeyHash;
 use crate::keyspace::shard::Fetched;
 use crate::keyspace::store::Store;
+use crate::keyspace::ticket::TicketState;
 use crate::tier::schema::{self, RowBody};
 use crate::tier::{Family, Lookup, ReadTier};
 use crate::value::string::PAGE_BYTES;
 
 /// Most keys that one disk read serves together.
 const BATCH: usize = 64;
-
-/// What a ticket and the fetches it waits for share.
-pub struct TicketState {
-    remaining: AtomicUsize,
-    inner: Mutex<TicketInner>,
-    done: Condvar,
-}
-
-#[derive(Default)]
-struct TicketInner {
-    waker: Option<Waker>,
-    error: Option<Error>,
-    pinned: Vec<(DbId, Box<[u8]>)>,
-    /// The ticket was dropped: nobody would ever undo a further pin.
-    is_gone: bool,
-}
-
-impl TicketState {
-    /// Counts one key as done. `false`: the ticket is gone and the pin is the caller's to undo.
-    #[must_use]
-    fn complete_one(&self, pinned: Option<(DbId, &[u8])>, error: Option<Error>) -> bool {
-        let mut inner = self.inner.lock();
-        let is_kept = pinned.is_none() || !inner.is_gone;
-        if let (Some((db, key)), true) = (pinned, is_kept) {
-            inner.pinned.push((db, Box::from(key)));
-        }
-        inner.error = inner.error.take().or(error);
-        // ORDERING: the mutex orders this with the reader's check.
-        if self.remaining.fetch_sub(1, Ordering::AcqRel) == 1 {
-            let waker = inner.waker.take();
-            drop(inner);
-            self.done.notify_all();
-            if let Some(waker) = waker {
-                waker.wake();
-            }
-        }
-        is_kept
-    }
-}
 
 /// A wait for keys on their way into memory. Resolves when all are there or known to be absent.
 pub struct FetchTicket {
@@ -79,17 +41,13 @@ pub struct FetchTicket {
 impl FetchTicket {
     /// Waits on the calling thread.
     pub fn wait(&self) -> Result<()> {
-        let mut inner = self.state.inner.lock();
-        while self.state.remaining.load(Ordering::Acquire) > 0 {
-            self.state.done.wait(&mut inner);
-        }
-        inner.error.take().map_or(Ok(()), Err)
+        self.state.wait()
     }
 
     /// Whether everything is there already.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        self.state.remaining.load(Ordering::Acquire) == 0
+        self.state.is_ready()
     }
 }
 
@@ -97,22 +55,13 @@ impl Future for FetchTicket {
     type Output = Result<()>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut inner = self.state.inner.lock();
-        if self.state.remaining.load(Ordering::Acquire) == 0 {
-            return Poll::Ready(inner.error.take().map_or(Ok(()), Err));
-        }
-        inner.waker = Some(cx.waker().clone());
-        Poll::Pending
+        self.state.poll(cx)
     }
 }
 
 impl Drop for FetchTicket {
     fn drop(&mut self) {
-        let pinned = {
-            let mut inner = self.state.inner.lock();
-            inner.is_gone = true;
-            std::mem::take(&mut inner.pinned)
-        };
+        let pinned = self.state.leave();
         for (db, key) in pinned {
             self.store.unpin(db, &key);
         }
@@ -150,12 +99,7 @@ impl Promoter {
 
     /// Brings keys into memory. `None`: all are resident or known to be absent.
     pub fn fetch<'k>(&self, keys: impl Iterator<Item = (DbId, &'k [u8])>) -> Option<FetchTicket> {
-        let state = Arc::new(TicketState {
-            // One more than the fetches begun, so that none of them completes the ticket early.
-            remaining: AtomicUsize::new(1),
-            inner: Mutex::default(),
-            done: Condvar::new(),
-        });
+        let state = Arc::new(TicketState::default());
         let mut waits = 0;
         let mut jobs: Vec<Job> = Vec::new();
         for (db, key) in keys {
@@ -165,7 +109,7 @@ impl Promoter {
                 continue;
             }
             waits += 1;
-            state.remaining.fetch_add(1, Ordering::Relaxed);
+            state.add_one();
             if shard.begin_fetch(db, key, &state) {
                 drop(shard);
                 let mut row_key = Vec::with_capacity(8 + key.len());

@@ -38,7 +38,7 @@ const SECTIONS: &[Section] = &[
     Section { name: "Cluster", is_default: true, write: cluster },
     Section { name: "Tier", is_default: true, write: tier },
     Section { name: "Wal", is_default: true, write: wal },
-    Section { name: "Rocksdb", is_default: false, write: rocksdb },
+    Section { name: "Rocksdb", is_default: false, write: cold_store },
     Section { name: "Keyspace", is_default: true, write: keyspace },
 ];
 
@@ -207,18 +207,10 @@ fn persistence(state: &ServerState, out: &mut String) {
     line(out, "last_open_cut_bytes", report.wal.cut.as_ref().map_or(0, |cut| cut.bytes));
 }
 
-/// Hits and misses of all shards.
-pub fn hits_and_misses(store: &Store) -> (u64, u64) {
-    Store::shard_ids().fold((0, 0), |(hits, misses), id| {
-        let shard = store.lock(id);
-        (hits + shard.hits, misses + shard.misses)
-    })
-}
-
 fn stats(state: &ServerState, out: &mut String) {
     let [ops, bytes_in, bytes_out] = state.rates.per_second();
     let store = state.engine.store();
-    let (hits, misses) = hits_and_misses(store);
+    let (hits, misses) = store.hits_and_misses();
     let base = state.baseline.lock().clone();
     line(out, "total_connections_received", state.total(|w| &w.connections));
     line(out, "total_commands_processed", state.total(|w| &w.commands_total));
@@ -348,7 +340,7 @@ pub fn tier_numbers(state: &ServerState) -> Vec<(&'static str, u64)> {
     let store = state.engine.store();
     let (hot_bytes, dirty_bytes) = store.hot_bytes();
     let (hot_keys, keys) = (hot_keys(store), all_keys(state));
-    let (hits, misses) = hits_and_misses(store);
+    let (hits, misses) = store.hits_and_misses();
     let cold = store.cold.stats();
     let counters = &store.stats;
     let lag = state.engine.wal().last_lsn().0.saturating_sub(state.engine.keeper().redo().0.0);
@@ -419,7 +411,7 @@ pub fn history_id(state: &ServerState) -> String {
     format!("{:016x}-{}", identity.store_id, state.engine.wal().timeline())
 }
 
-fn rocksdb(state: &ServerState, out: &mut String) {
+fn cold_store(state: &ServerState, out: &mut String) {
     let started = Instant::now();
     let stats = state.engine.store().cold.stats();
     line(out, "memtable_bytes", stats.memtable_bytes);

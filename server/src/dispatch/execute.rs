@@ -27,6 +27,7 @@ use super::reply_errors;
 use super::spec::{Flags, Keys};
 use crate::session::{ReplyMode, Session};
 use crate::state::{ServerState, Worker};
+use crate::stats::Position;
 
 /// What came of one command.
 pub enum Step {
@@ -34,13 +35,6 @@ pub enum Step {
     Done,
     /// Nothing happened yet: await this, then execute the same request again.
     Wait(Wait),
-}
-
-/// Whether more commands of the same batch follow; the last one settles the stopwatch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Position {
-    Inside,
-    Last,
 }
 
 /// Keys whose slices need no allocation.
