@@ -117,7 +117,8 @@ impl Store {
                 part.table.for_page_mut(page, |entry| {
                     shrunk += self.copy_image(id, db, entry, which, batch);
                     // The reaper has read past the place of the hint that is about to be written.
-                    if let Some(at) = entry.deadline().filter(|at| at.0 <= loaded && !entry.has(flag::ARMED)) {
+                    if let Some(at) = entry.deadline().filter(|at| at.0 <= loaded && !entry.has(flag::ARMED))
+                    {
                         late.push((at, self.hasher.hash(entry.key()).bucket));
                         entry.set(flag::ARMED);
                     }

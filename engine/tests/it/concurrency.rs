@@ -123,7 +123,14 @@ fn many_readers_of_one_cold_key_cause_one_read() {
             thread::yield_now();
         }
         let hash = rig.engine.store().hasher.hash(b"key");
-        while rig.engine.store().lock(hash.shard).fetches.values().map(|slot| slot.waiters.len()).sum::<usize>()
+        while rig
+            .engine
+            .store()
+            .lock(hash.shard)
+            .fetches
+            .values()
+            .map(|slot| slot.waiters.len())
+            .sum::<usize>()
             < 20
         {
             thread::yield_now();
@@ -230,7 +237,8 @@ fn scan_keeps_its_promise_under_fire() {
                 from = step.next;
             }
             let missed = stable.iter().filter(|key| !found.contains(*key)).count();
-            let strange = found.iter().filter(|key| !key.starts_with(b"stable") && !key.starts_with(b"fleeting"));
+            let strange =
+                found.iter().filter(|key| !key.starts_with(b"stable") && !key.starts_with(b"fleeting"));
             if missed > 0 || strange.count() > 0 {
                 done.store(true, Ordering::SeqCst);
                 panic!("walk {walk} missed {missed} keys");

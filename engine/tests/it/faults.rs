@@ -106,7 +106,8 @@ fn a_failed_read_does_not_latch() {
     rig.set(b"key", b"value");
     rig.evict_all();
     rig.cold.fail_next(Operation::Read, io_error("read"));
-    let outcome = rig.run(DB, &[b"key"], lux_engine::txn::Mode::Keys, |txn| Ok(txn.lookup(b"key")?.is_some()));
+    let outcome =
+        rig.run(DB, &[b"key"], lux_engine::txn::Mode::Keys, |txn| Ok(txn.lookup(b"key")?.is_some()));
     assert!(matches!(outcome, Err(Error::Io { .. })));
     assert_eq!(rig.get(b"key").as_deref(), Some(&b"value"[..]));
     rig.evict_all();

@@ -58,7 +58,9 @@ impl Model {
             1..=3 => self.rng.below(1 << 40).to_string().into_bytes(),
             4 => vec![b'x'; 1500 + self.rng.below(3000) as usize],
             // Not in a store whose commits are too small for it.
-            5 if self.rng.below(10) == 0 && self.rig().options.maxmemory >= 16 << 20 => vec![b'p'; (1 << 20) + self.rng.below(200_000) as usize],
+            5 if self.rng.below(10) == 0 && self.rig().options.maxmemory >= 16 << 20 => {
+                vec![b'p'; (1 << 20) + self.rng.below(200_000) as usize]
+            }
             _ => format!("value {}", self.rng.next_u64()).into_bytes(),
         }
     }
