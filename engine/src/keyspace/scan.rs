@@ -5,18 +5,21 @@
 //! still locked it opens the cold tier's cursor, which fixes its view. A key that was there
 //! throughout is found: at its shard's copy it was either hot, and is in the copy, or cold, and
 //! its row stays until a deletion that would end its being there is written back.
-//! A step returns whole buckets.
+//! A step returns whole buckets. A key that waits for its base row since the replay is taken from
+//! that row.
 
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 
 use super::entry::BodyRef;
 use super::store::Store;
+use crate::codec::Reader;
 use crate::error::Result;
 use crate::failpoint::Break;
-use crate::ids::{DbId, DbIndex};
+use crate::ids::{DbId, DbIndex, ExpireAt};
 use crate::tier::{Family, schema};
-use crate::value::TypeTag;
+use crate::value::{TypeTag, Unresolved, Value};
+use crate::wal::effect::{Change, Effect, read_effect};
 
 /// Least number of keys that a step aims for: a step costs a page of each shard anyway.
 const COUNT_MIN: u64 = 64;
@@ -72,6 +75,9 @@ impl Store {
     ) -> Result<Option<(u32, Vec<(Vec<u8>, TypeTag)>)>> {
         // A key in memory overrides its row; `None` is a tombstone or a dead key.
         let mut hot: HashMap<Vec<u8>, (u32, Option<TypeTag>)> = HashMap::new();
+        // Keys that wait for their base row since the replay, with their new deadline if that is
+        // what changed.
+        let mut waiting: HashMap<Vec<u8>, Option<Option<ExpireAt>>> = HashMap::new();
         let has_cold = self.has_cold.load(Ordering::Relaxed);
         let (mut lower, mut upper) = (Vec::new(), Vec::new());
         schema::put_row_key(&mut lower, db, from, b"");
@@ -86,6 +92,10 @@ impl Store {
             let shard = self.lock(id);
             if let Some(part) = shard.db(db).filter(|_| !skips_hot) {
                 part.table.for_range(from, to, |bucket, entry| {
+                    if let BodyRef::Boxed(Value::Unresolved(deltas)) = entry.body() {
+                        waiting.insert(entry.key().to_vec(), new_deadline(deltas));
+                        return;
+                    }
                     let is_dead = entry.deadline().is_some_and(|at| at.is_past(now_ms));
                     let tag = match entry.body() {
                         BodyRef::Tombstone | BodyRef::Absent => None,
@@ -118,7 +128,8 @@ impl Store {
                 if !hot.contains_key(key) {
                     let row =
                         schema::read_row(row).map_err(|error| schema::row_error(Family::Keys, key, error))?;
-                    if !row.deadline.is_some_and(|at| at.is_past(now_ms)) {
+                    let deadline = waiting.get(key).copied().flatten().unwrap_or(row.deadline);
+                    if !deadline.is_some_and(|at| at.is_past(now_ms)) {
                         rows.push((key.to_vec(), TypeTag::String));
                     }
                 }
@@ -176,4 +187,12 @@ impl Store {
         }
         Ok((keys, expires))
     }
+}
+
+/// The deadline that queued deltas lead to; `None` if they leave it alone.
+fn new_deadline(waiting: &Unresolved) -> Option<Option<ExpireAt>> {
+    waiting.deltas.iter().rev().find_map(|(.., encoded)| match read_effect(&mut Reader::new(encoded)) {
+        Ok(Effect { change: Change::SetDeadline { deadline, .. }, .. }) => Some(deadline),
+        _ => None,
+    })
 }

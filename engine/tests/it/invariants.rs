@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use lux_engine::env::sim::{SimOp, SimRng};
 use lux_engine::env::{FileSystem, OpenMode};
+#[cfg(feature = "failpoints")]
 use lux_engine::failpoint::Break;
 use lux_engine::ids::{DbIndex, ShardId};
 use lux_engine::tier::memory::{Gate, MemoryHooks};

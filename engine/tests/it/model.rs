@@ -11,6 +11,7 @@ type Map = BTreeMap<Vec<u8>, (Vec<u8>, Option<u64>)>;
 
 /// The store beside what it should hold.
 struct Model {
+    seed: u64,
     rig: Option<Rig>,
     map: Map,
     /// States after each commit since the last sync: a power cut may leave any of them.
@@ -19,10 +20,19 @@ struct Model {
     log: Vec<String>,
 }
 
+impl Drop for Model {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("seed {}, the last steps:\n{}", self.seed, self.tail());
+        }
+    }
+}
+
 impl Model {
     fn new(seed: u64, options: Options) -> Model {
         let rig = Rig::with(options);
         Model {
+            seed,
             rig: Some(rig),
             map: Map::new(),
             history: vec![Map::new()],
@@ -47,7 +57,10 @@ impl Model {
             0 => Vec::new(),
             1..=3 => self.rng.below(1 << 40).to_string().into_bytes(),
             4 => vec![b'x'; 1500 + self.rng.below(3000) as usize],
-            5 if self.rng.below(10) == 0 => vec![b'p'; (1 << 20) + self.rng.below(200_000) as usize],
+            // Not in a store whose commits are too small for it.
+            5 if self.rng.below(10) == 0 && self.rig().options.maxmemory >= 16 << 20 => {
+                vec![b'p'; (1 << 20) + self.rng.below(200_000) as usize]
+            }
             _ => format!("value {}", self.rng.next_u64()).into_bytes(),
         }
     }
@@ -238,8 +251,24 @@ fn run_model(seed: u64, steps: u64, options: Options) {
 
 #[test]
 fn behaves_like_a_map_through_spills_and_crashes() {
-    let seeds = std::env::var("LUX_MODEL_SEEDS").ok().and_then(|n| n.parse().ok()).unwrap_or(40);
-    for seed in 0..seeds {
+    for seed in seeds() {
         run_model(seed, 400, Options::default());
     }
+}
+
+/// With a megabyte of memory, segments that change every few records, and commits that are
+/// acknowledged when they are synced.
+#[test]
+fn behaves_like_a_map_in_little_memory() {
+    let small = Options { maxmemory: 1 << 20, segment_bytes: 8 << 10, ..Options::default() };
+    for seed in seeds() {
+        run_model(seed, 300, if seed % 2 == 0 { small } else { small.always() });
+    }
+}
+
+/// `LUX_MODEL_SEEDS` is their number, `LUX_MODEL_FIRST` the first.
+fn seeds() -> std::ops::Range<u64> {
+    let number = |name: &str| std::env::var(name).ok().and_then(|n| n.parse::<u64>().ok());
+    let first = number("LUX_MODEL_FIRST").unwrap_or(0);
+    first..first + number("LUX_MODEL_SEEDS").unwrap_or(30)
 }

@@ -618,6 +618,25 @@ fn a_deadline_moved_back_and_forth_keeps_its_hint() {
     assert_eq!(rig.engine.key_counts(DB), (0, 0), "the key left unread");
 }
 
+/// A cold key is edited, the process dies, and the key's deadline passes. Its entry waits for the
+/// row, which alone knows the deadline: SCAN must not return a dead key for that.
+#[test]
+fn a_dead_key_that_waits_for_its_row_is_not_scanned() {
+    let rig = Rig::new();
+    let now = rig.now_ms();
+    for (key, deadline) in [(b"dead", now + 1_000), (b"live", now + 9_000), (b"long", now + 1_000)] {
+        rig.set_until(key, b"value", Some(deadline));
+    }
+    rig.evict_all();
+    rig.append(b"dead", b"+");
+    rig.append(b"live", b"+");
+    rig.expire_at(b"long", None);
+    let rig = rig.kill();
+    rig.advance(2_000);
+    assert_eq!(rig.scan_all(), [b"live".to_vec(), b"long".to_vec()]);
+    assert_eq!((rig.get(b"dead"), rig.get(b"live")), (None, Some(b"value+".to_vec())));
+}
+
 /// Two threads swap databases while others write: a command works in one database from start
 /// to end, so the sum of keys over both is what was written.
 #[test]
