@@ -264,6 +264,9 @@ impl Connection {
             if self.state.evict_always.load(Relaxed) {
                 self.evict_everything().await;
             }
+            if self.session.is_aborted {
+                return Err(End::Closed);
+            }
             if self.session.close_after_reply {
                 break;
             }

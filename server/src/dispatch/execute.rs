@@ -60,7 +60,7 @@ pub fn execute(
     let command = match table().resolve(argv) {
         Ok(command) => command,
         Err(error) => {
-            let error = if speaks_http(session, argv) { CommandError::Hangup } else { error };
+            session.is_aborted = speaks_http(session, argv);
             fail(worker, session, error, mark, reply);
             finish(session, mark, reply);
             return Step::Done;
