@@ -351,7 +351,7 @@ fn wal_config(config: &EngineConfig, store_id: u64) -> WalConfig {
     wal.fsync = config.fsync;
     if config.segment_bytes > 0 {
         wal.segment_bytes = config.segment_bytes;
-        wal.reserve_bytes = wal.reserve_bytes.min(config.segment_bytes);
+        wal.reserve_bytes = wal.reserve_bytes.min(config.segment_bytes / 2);
     }
     #[cfg(feature = "failpoints")]
     {

@@ -16,11 +16,11 @@ use crate::env::Clock;
 use crate::error::{Error, Result};
 use crate::failpoint::Break;
 use crate::ids::{DbId, ExpireAt, ShardId};
-use crate::keyspace::entry::{BodyRef, flag};
+use crate::keyspace::entry::{BodyRef, Entry, flag};
 use crate::keyspace::store::{DATABASES, NEAR_MS, Store};
 use crate::tier::{Family, schema};
-use crate::value::Value;
 use crate::txn::{CommitError, Core, Mode, Scratch, Wait};
+use crate::value::Value;
 
 /// Most keys that one commit expires.
 const SLICE: usize = 64;
@@ -28,6 +28,8 @@ const SLICE: usize = 64;
 const AHEAD_MS: u64 = 2_000;
 /// Most hints loaded at once; the rest follows when these are gone.
 const LOAD_MAX: usize = 20_000;
+/// Deadlines that are taken together.
+const SPAN_MS: u64 = 100;
 /// How often the reaper looks.
 pub const TICK: Duration = Duration::from_millis(10);
 
@@ -40,6 +42,8 @@ pub struct Reaper {
     pub is_active: AtomicBool,
     /// Wall and monotonic clock at the last tick, to notice jumps.
     last: parking_lot::Mutex<(u64, u64)>,
+    /// Where the last load of hints stopped early: database, deadline and row.
+    stopped_at: parking_lot::Mutex<Vec<(DbId, ExpireAt, Vec<u8>)>>,
     pub clock_jumps: AtomicU64,
 }
 
@@ -59,6 +63,7 @@ impl Reaper {
             is_stopping: AtomicBool::new(false),
             is_active: AtomicBool::new(true),
             last: parking_lot::Mutex::new(last),
+            stopped_at: parking_lot::Mutex::default(),
             clock_jumps: AtomicU64::new(0),
         })
     }
@@ -88,21 +93,47 @@ impl Reaper {
         if self.clock_jumped(now_ms) {
             return Ok(0);
         }
-        self.load(now_ms)?;
+        let loaded = self.load(now_ms)?;
         let mut count = 0;
-        for id in Store::shard_ids() {
-            loop {
-                let due = self.collect(id, now_ms)?;
-                if due.is_empty() {
-                    break;
-                }
-                for due in due {
-                    count += due.keys.len() as u64;
-                    self.delete(&due, now_ms)?;
+        // A mass expiry leaves in the order of its deadlines, a short span of them at a time.
+        while let Some(first) = self.next_due().filter(|first| *first <= now_ms.min(loaded)) {
+            let upto = (first + SPAN_MS).min(now_ms).min(loaded);
+            for id in Store::shard_ids() {
+                loop {
+                    let due = self.collect(id, upto, now_ms)?;
+                    if due.is_empty() {
+                        break;
+                    }
+                    let mut rest = due.into_iter();
+                    while let Some(due) = rest.next() {
+                        if let Err(error) = self.delete(&due, now_ms) {
+                            std::iter::once(due).chain(rest).for_each(|due| self.watch_again(&due));
+                            return Err(error);
+                        }
+                        count += due.keys.len() as u64;
+                    }
                 }
             }
         }
         Ok(count)
+    }
+
+    /// Puts keys back that could not be deleted.
+    fn watch_again(&self, due: &Due) {
+        for key in &due.keys {
+            let hash = self.core.store.hasher.hash(key);
+            let mut shard = self.core.store.lock(hash.shard);
+            let entry = shard.db(due.db).and_then(|part| part.table.find(hash, key));
+            if let Some(at) = entry.and_then(Entry::deadline) {
+                shard.watch(at, due.db, hash.bucket);
+            }
+        }
+    }
+
+    /// The soonest deadline that is watched.
+    fn next_due(&self) -> Option<u64> {
+        let store = &self.core.store;
+        Store::shard_ids().filter_map(|id| store.lock(id).next_due()).min()
     }
 
     /// Whether the wall clock moved by more than the time that passed (by over ten seconds):
@@ -120,47 +151,64 @@ impl Reaper {
         jumped
     }
 
-    /// Loads hints that are due soon from the `expires` family into the shards' heaps.
-    fn load(&self, now_ms: u64) -> Result<()> {
+    /// Loads hints that are due soon from the `expires` family into the shards' heaps. Returns the
+    /// time up to which all are loaded.
+    fn load(&self, now_ms: u64) -> Result<u64> {
         let store = &self.core.store;
         let loaded = store.expires_loaded.load(Ordering::Relaxed);
         if !store.has_cold.load(Ordering::Relaxed) || loaded >= now_ms + AHEAD_MS / 2 {
-            return Ok(());
+            return Ok(loaded.max(now_ms));
         }
-        let mut upto = now_ms + AHEAD_MS;
-        let (map, _) = store.map_image();
-        let mut hints: Vec<(ExpireAt, DbId, u32, ShardId)> = Vec::new();
+        let upto = now_ms + AHEAD_MS;
         // New hints at or before `upto` go straight to the heaps from here on: none is missed.
         store.expires_loaded.store(upto, Ordering::SeqCst);
+        let outcome = self.read_hints(loaded, upto);
+        let reached = *outcome.as_ref().unwrap_or(&loaded);
+        store.expires_loaded.store(reached, Ordering::SeqCst);
+        outcome
+    }
+
+    /// Moves the hints from `loaded` to `upto` into the heaps; returns how far it came.
+    fn read_hints(&self, loaded: u64, upto: u64) -> Result<u64> {
+        let store = &self.core.store;
+        let mut reached = upto;
+        let (map, _) = store.map_image();
+        let mut hints: Vec<(ExpireAt, DbId, u32, ShardId)> = Vec::new();
+        let mut stopped_at = self.stopped_at.lock();
+        let before = std::mem::take(&mut *stopped_at);
         for db in map.iter().take(DATABASES) {
             let (mut from, mut to) = (Vec::new(), Vec::new());
             schema::put_expires_key(&mut from, *db, ExpireAt(loaded), 0, b"");
             schema::put_expires_key(&mut to, *db, ExpireAt(upto + 1), 0, b"");
+            if let Some((.., row)) = before.iter().find(|(id, at, _)| id == db && at.0 == loaded) {
+                from.clone_from(row);
+            }
             let mut cursor = store.cold.cursor(Family::Expires, &from, &to, None)?;
             cursor.seek(&from)?;
             let start = hints.len();
             while let Some((key, _)) = cursor.row() {
                 let (db, at, user_key) = schema::split_expires_key(key)
                     .map_err(|error| schema::row_error(Family::Expires, key, error))?;
-                let hash = store.hasher.hash(user_key);
-                hints.push((at, db, hash.bucket, hash.shard));
                 if hints.len() - start >= LOAD_MAX {
-                    // The rest of this database later; the others must not run ahead of it.
-                    upto = upto.min(at.0);
+                    // The rest of this database later, from this very row on, since many may share
+                    // one deadline; the other databases must not run ahead of it.
+                    reached = reached.min(at.0);
+                    stopped_at.push((db, at, key.to_vec()));
                     break;
                 }
+                let hash = store.hasher.hash(user_key);
+                hints.push((at, db, hash.bucket, hash.shard));
                 cursor.advance()?;
             }
         }
         for (at, db, bucket, shard) in hints {
             store.lock(shard).watch(at, db, bucket);
         }
-        store.expires_loaded.store(upto, Ordering::SeqCst);
-        Ok(())
+        Ok(reached)
     }
 
     /// Takes due items of one shard from its heap and finds the keys they mean.
-    fn collect(&self, id: ShardId, now_ms: u64) -> Result<Vec<Due>> {
+    fn collect(&self, id: ShardId, upto: u64, now_ms: u64) -> Result<Vec<Due>> {
         let store = &self.core.store;
         let mut due: Vec<Due> = Vec::new();
         let mut cold: Vec<(ExpireAt, DbId, u32)> = Vec::new();
@@ -170,7 +218,7 @@ impl Reaper {
         {
             let mut shard = store.lock(id);
             while found < SLICE && cold.len() < SLICE {
-                let Some((at, db, bucket)) = shard.pop_due(now_ms) else { break };
+                let Some((at, db, bucket)) = shard.pop_due(upto) else { break };
                 let Some(part) = shard.db_mut(db) else { continue };
                 let (mut keys, mut later, mut is_hot) = (Vec::new(), None::<ExpireAt>, false);
                 let hasher = store.hasher;

@@ -201,6 +201,12 @@ impl Shard {
         Some((ExpireAt(at), db, bucket))
     }
 
+    /// The soonest deadline that is watched.
+    #[must_use]
+    pub fn next_due(&self) -> Option<u64> {
+        self.near.peek().map(|Reverse((at, ..))| *at)
+    }
+
     /// Number of deadlines being watched.
     #[must_use]
     pub fn watched(&self) -> usize {

@@ -189,7 +189,8 @@ impl Store {
     ) -> Result<Applied> {
         debug_assert!(!matches!(effect.change, Change::MapDb { .. }));
         let applied = shard.apply(hash, effect, lsn, origin)?;
-        if self.failpoints.breaks(Break::DeletionsAreEntries) && matches!(effect.change, Change::Delete { .. })
+        if self.failpoints.breaks(Break::DeletionsAreEntries)
+            && matches!(effect.change, Change::Delete { .. })
         {
             shard.drop_tombstone(effect.db, hash, effect.key);
         }

@@ -135,8 +135,11 @@ impl<'s> Replay<'s> {
             let hash = self.store.hasher.hash(effect.key);
             let mut shard = self.store.lock(hash.shard);
             effects += 1;
-            let first_decision =
-                if effects > 1 && !decides_anew { self.decided.get(&(effect.db, Box::from(effect.key))) } else { None };
+            let first_decision = if effects > 1 && !decides_anew {
+                self.decided.get(&(effect.db, Box::from(effect.key)))
+            } else {
+                None
+            };
             let applies = match first_decision {
                 Some(applies) => *applies,
                 None => self.applies(&shard, effect.db, hash, effect.key, record.lsn),

@@ -106,26 +106,33 @@ impl Store {
         self.collect_side_rows(&mut shard, batch);
         let shard = &mut *shard;
         let part = shard.db_mut(db)?;
-        let mut bucket = from;
+        let mut next = Some(from);
         let mut shrunk = 0;
+        let loaded = self.expires_loaded.load(Ordering::SeqCst);
+        let mut late = Vec::new();
         for _ in 0..16 {
+            let Some(bucket) = next else { break };
             let page = part.table.page_at(bucket);
             if part.table.has_dirty(page) {
-                part.table.for_page_mut(page, |entry| shrunk += self.copy_image(id, db, entry, which, batch));
+                part.table.for_page_mut(page, |entry| {
+                    shrunk += self.copy_image(id, db, entry, which, batch);
+                    // The reaper has read past the place of the hint that is about to be written.
+                    if let Some(at) = entry.deadline().filter(|at| at.0 <= loaded && !entry.has(flag::ARMED)) {
+                        late.push((at, self.hasher.hash(entry.key()).bucket));
+                        entry.set(flag::ARMED);
+                    }
+                });
             }
-            match part.table.next_start(page) {
-                Some(next) => bucket = next,
-                None => {
-                    shard.note_shrunk(shrunk);
-                    return None;
-                }
-            }
+            next = part.table.next_start(page);
             if batch.is_full() {
                 break;
             }
         }
+        for (at, bucket) in late {
+            shard.watch(at, db, bucket);
+        }
         shard.note_shrunk(shrunk);
-        Some(bucket)
+        next
     }
 
     /// Hints that are no longer right and incarnations that died: their rows go first.

@@ -310,7 +310,8 @@ impl<'e> Txn<'e> {
             return Err(CommitError::Failed(error));
         }
         self.break_one_record();
-        let is_read = self.expiries == self.scratch.hashes.len() && self.remaps.is_empty();
+        let is_expiry = self.expiries == self.scratch.hashes.len() && self.remaps.is_empty();
+        let is_read = is_expiry && !self.uses_reserve;
         let appended = match self.uses_reserve || is_read {
             _ if self.core.store.failpoints.breaks(Break::AcknowledgedMeansLogged) => {
                 Ok(self.core.wal.last_lsn())

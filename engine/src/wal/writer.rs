@@ -291,7 +291,13 @@ impl Log {
         self.check()?;
         let bytes = frame::bytes_for(body.stored.len());
         let kept_back = class == Class::Ordinary && (tail.segment.from_reserve || tail.write_full);
-        if tail.left() < bytes as u64 || (kept_back && self.is_out_of_space(bytes as u64)) {
+        let is_refused = kept_back && self.is_out_of_space(bytes as u64);
+        if is_refused && tail.write_full {
+            // A prepared segment without reserved blocks is no space: what the reserve gave back
+            // is for deletes.
+            return Err(Error::NoSpace { what: "the log" }.into());
+        }
+        if tail.left() < bytes as u64 || is_refused {
             self.switch_segment(tail, bytes as u64, class)?;
             *wake = true;
         }

@@ -291,8 +291,12 @@ fn expiry_is_logged(_seed: u64, options: Options) -> Checked {
     let before = trace.rig.engine.wal().last_lsn();
     trace.rig.advance(1_000);
     trace.rig.engine.reaper().tick().map_err(fail)?;
-    let expired: Vec<_> =
-        events.lock().iter().filter(|(op, _)| *op == Operation::Expired).map(|(_, key)| key.clone()).collect();
+    let expired: Vec<_> = events
+        .lock()
+        .iter()
+        .filter(|(op, _)| *op == Operation::Expired)
+        .map(|(_, key)| key.clone())
+        .collect();
     expect(expired.len() == 2, "each expired key has one event")?;
     expect(trace.rig.engine.wal().last_lsn() > before, "an expiry is in the log")?;
     expect(trace.rig.engine.key_counts(DB) == (1, 0), "an expired key no longer counts")?;

@@ -2,11 +2,17 @@
 //!
 //! `rig` is a store on simulated files with the in-memory cold tier, `trace` a store beside the
 //! states it went through. `model` compares a store with a map through spills, checkpoints and
-//! crashes; `invariants` has a test for each invariant of the design.
+//! crashes; `invariants` has a test for each invariant of the design; `schedules` pins the
+//! interleavings that break naive versions; `crash` cuts the power at every sync point; `faults`
+//! has disks that fail or are full; `expiry` and `concurrency` say what they are.
 
 mod rig;
 mod trace;
 
+mod concurrency;
+mod crash;
+mod expiry;
+mod faults;
 mod invariants;
 mod model;
 mod schedules;

@@ -291,7 +291,8 @@ fn a_fetch_racing_a_delete_that_was_written_back() {
         rig.evict_all();
         let gate = Gate::closed();
         rig.cold.set_hooks(MemoryHooks { after_get: Some(gate.hook()), ..MemoryHooks::default() });
-        let ticket = rig.engine.prefetch(DB, std::iter::once(&b"key"[..])).expect("nothing is known in memory");
+        let ticket =
+            rig.engine.prefetch(DB, std::iter::once(&b"key"[..])).expect("nothing is known in memory");
         gate.wait_for_arrivals(1);
         synchronously(&rig, b"key", |txn| match was_there {
             true => txn.delete(b"key").is_ok(),
@@ -391,7 +392,8 @@ fn a_hole_in_the_log_after_a_segment_switch() {
             trace.set(format!("key {}", n % 7).as_bytes(), &value, None).unwrap();
         }
         assert!(trace.rig.engine.wal().status().segments > 2);
-        let trace = trace.power_cut_and_check(&mut rng).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+        let trace =
+            trace.power_cut_and_check(&mut rng).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
         holes += u32::from(trace.rig.engine.open_report().wal.cut.is_some());
         trace.power_cut_and_check(&mut rng).unwrap();
     }

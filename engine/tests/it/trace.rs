@@ -27,6 +27,7 @@ pub struct Trace {
     pub map: Map,
     states: Vec<(Lsn, Map)>,
     acknowledged: Lsn,
+    is_quiet: bool,
 }
 
 /// Everything but the store: what it must hold after a crash.
@@ -38,7 +39,12 @@ pub struct Past {
 impl Trace {
     pub fn new(rig: Rig) -> Trace {
         let last = rig.engine.wal().last_lsn();
-        Trace { rig, map: Map::new(), states: vec![(last, Map::new())], acknowledged: last }
+        Trace { rig, map: Map::new(), states: vec![(last, Map::new())], acknowledged: last, is_quiet: false }
+    }
+
+    /// Keeps only the last state from now on: for long histories that end with a kill.
+    pub fn keep_last_state_only(&mut self) {
+        self.is_quiet = true;
     }
 
     /// Runs a command; when it commits, the map changes too.
@@ -56,7 +62,9 @@ impl Trace {
         if self.rig.engine.wal().last_lsn() > before {
             // Appended, whatever becomes of the acknowledgement.
             change(&mut self.map);
-            self.states.push((self.rig.engine.wal().last_lsn(), self.map.clone()));
+            if !self.is_quiet {
+                self.states.push((self.rig.engine.wal().last_lsn(), self.map.clone()));
+            }
         }
         let (result, committed) = outcome?;
         self.acknowledge(committed)?;
@@ -246,7 +254,8 @@ impl Trace {
     /// tier's unflushed writes, each with several subsets of the files' unsynced sectors.
     pub fn check_crashes(&self, seed: u64) -> Result<(), String> {
         let rig = &self.rig;
-        let mut past = Past { states: self.states.clone(), acknowledged: self.states[self.states.len() - 1].0 };
+        let mut past =
+            Past { states: self.states.clone(), acknowledged: self.states[self.states.len() - 1].0 };
         let pending = rig.cold.pending_batches();
         past.check_image(rig, rig.files.kill(), rig.cold.crash(pending))
             .map_err(|error| format!("after a kill: {error}"))?;
@@ -262,7 +271,10 @@ impl Trace {
     }
 
     /// Takes the store away: it is about to crash.
-    pub fn split(self) -> (Rig, Past) {
+    pub fn split(mut self) -> (Rig, Past) {
+        if self.is_quiet {
+            self.states = vec![(self.rig.engine.wal().last_lsn(), self.map)];
+        }
         (self.rig, Past { states: self.states, acknowledged: self.acknowledged })
     }
 
@@ -302,7 +314,7 @@ impl Past {
         self.states.retain(|(lsn, _)| *lsn <= last);
         let map = self.states.last().expect("checked").1.clone();
         self.states.push((last, map.clone()));
-        Ok(Trace { rig, map, states: self.states, acknowledged: last })
+        Ok(Trace { rig, map, states: self.states, acknowledged: last, is_quiet: false })
     }
 
     fn check_image(&self, from: &Rig, files: SimFiles, cold: MemoryStore) -> Result<(), String> {
@@ -390,7 +402,11 @@ impl Images {
 
     /// Also runs an action before write number 0, 1, ... : on the thread that writes, with no
     /// lock held.
-    pub fn watch_and(rig: &Rig, seed: u64, action: impl Fn(usize, &Engine) + Send + Sync + 'static) -> Images {
+    pub fn watch_and(
+        rig: &Rig,
+        seed: u64,
+        action: impl Fn(usize, &Engine) + Send + Sync + 'static,
+    ) -> Images {
         let images = Images::default();
         let (taken, files, cold) = (Arc::clone(&images.taken), rig.files.clone(), rig.cold.clone());
         let rng = Mutex::new(SimRng::new(seed));
