@@ -71,6 +71,11 @@ fn serve(engine: Engine, loaded: Loaded, level: LevelHandle) -> Result<(), Serve
             tracing::error!("a worker thread panicked");
         }
     }
+    if !config.unixsocket.is_empty()
+        && let Err(error) = fs::remove_file(&config.unixsocket)
+    {
+        tracing::warn!(%error, "could not remove the Unix socket");
+    }
     drop(pidfile);
     Ok(())
 }
