@@ -20,6 +20,7 @@ unsafe impl Sync for Options {}
 
 /// jemalloc's settings: unused pages go back to the system within seconds, by its own threads, so
 /// that the measured memory follows the budget.
+// SAFETY: jemalloc looks for exactly this name and type; nothing else is called so.
 #[unsafe(no_mangle)]
 #[used]
 static malloc_conf: Options =

@@ -101,6 +101,7 @@ pub fn allocator_report() -> String {
     }
 }
 
+// SAFETY: the declaration is that of jemalloc's manual, and this binary links jemalloc.
 unsafe extern "C" {
     /// jemalloc's control function; part of the allocator this process links.
     fn mallctl(

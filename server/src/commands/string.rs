@@ -647,7 +647,7 @@ fn mset(ctx: &mut Context<'_>, args: Args<'_>, reply: &mut dyn ReplySink) -> Com
 
 /// `MSETNX key value [key value ...]`
 fn msetnx(ctx: &mut Context<'_>, args: Args<'_>, reply: &mut dyn ReplySink) -> CommandResult {
-    if args.remaining() % 2 != 0 {
+    if !args.remaining().is_multiple_of(2) {
         return Err(errors::wrong_arity("msetnx"));
     }
     for key in args.step_by(2) {
@@ -662,7 +662,7 @@ fn msetnx(ctx: &mut Context<'_>, args: Args<'_>, reply: &mut dyn ReplySink) -> C
 }
 
 fn store_pairs(ctx: &mut Context<'_>, mut args: Args<'_>, command: &str) -> CommandResult {
-    if args.remaining() % 2 != 0 {
+    if !args.remaining().is_multiple_of(2) {
         return Err(errors::wrong_arity(command));
     }
     while !args.is_empty() {

@@ -67,6 +67,7 @@ impl Workspace {
 /// The workspaces of one worker that nobody uses now.
 #[derive(Default)]
 pub struct Pool {
+    #[expect(clippy::vec_box, reason = "a connection takes and gives the box, not what is in it")]
     free: RefCell<Vec<Box<Workspace>>>,
 }
 

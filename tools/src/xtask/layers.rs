@@ -30,7 +30,7 @@ const ENGINE: &[&[&str]] = &[
 
 /// The server's modules, lowest first.
 const SERVER: &[&[&str]] = &[
-    &["resp", "config", "error", "glob", "machine", "clock", "logging"],
+    &["resp", "config", "error", "glob", "machine", "clock", "logging", "latency", "slowlog", "storage"],
     &["stats", "session", "blocking", "clients", "state"],
     &["commands", "pubsub", "scripting", "acl", "admin"],
     &["dispatch"],
