@@ -3,8 +3,6 @@
 use std::fs;
 use std::path::Path;
 
-use tikv_jemalloc_ctl::{epoch, stats};
-
 /// Cores this process may use; at least one.
 #[must_use]
 pub fn cores() -> usize {
@@ -93,13 +91,4 @@ mod tests {
         assert!(cores() >= 1);
         assert!(memory_bytes() > 1 << 20);
     }
-}
-
-/// The allocator's numbers: allocated, active, resident. Zeros where it is not jemalloc.
-#[must_use]
-pub fn allocator() -> [u64; 3] {
-    // The statistics are as of the last epoch; without one they would be stale, not wrong.
-    let _ = epoch::advance();
-    [stats::allocated::read(), stats::active::read(), stats::resident::read()]
-        .map(|read| read.map_or(0, |bytes| bytes as u64))
 }

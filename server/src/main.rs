@@ -18,9 +18,9 @@ struct Options(*const c_char);
 // SAFETY: it points to a constant that nobody writes.
 unsafe impl Sync for Options {}
 
-/// jemalloc's settings: unused pages go back to the system within a quarter of a second, by its own
-/// threads, so that the measured memory follows the budget.
-// SAFETY: `malloc_conf` is the name and type that jemalloc documents for this; nothing else has it.
+/// jemalloc's settings: unused pages go back to the system within a quarter of a second, by its own threads, so
+/// that the measured memory follows the budget.
+// SAFETY: jemalloc looks for exactly this name and type; nothing else is called so.
 #[unsafe(no_mangle)]
 #[used]
 static malloc_conf: Options =

@@ -19,11 +19,13 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::task::JoinSet;
 
+use crate::admin::memory;
 use crate::clock;
 use crate::config::sources::Loaded;
 use crate::config::{Config, ConfigStore};
 use crate::connection::stream::Stream;
 use crate::connection::{Connection, Pool};
+use crate::dispatch::command_table::table;
 use crate::error::ServerError;
 use crate::listener::{Accepted, Inbox, Listeners};
 use crate::logging::LevelHandle;
@@ -54,10 +56,12 @@ pub fn run(loaded: Loaded, level: LevelHandle) -> Result<(), ServerError> {
 fn serve(engine: Engine, loaded: Loaded, level: LevelHandle) -> Result<(), ServerError> {
     let Loaded { config, defaults, file } = loaded;
     let listeners = Listeners::open(&config)?;
-    let state = Arc::new(ServerState::new(engine, ConfigStore::new(config.clone(), defaults, file), level));
+    let store = ConfigStore::new(config.clone(), defaults, file);
+    let state = Arc::new(ServerState::new(engine, store, level, table().all().len()));
     state.tcp_port.store(config.port.unsigned_abs(), Relaxed);
     let pidfile = PidFile::write(&config)?;
     let (inboxes, workers) = start_workers(&state)?;
+    state.startup_memory.store(memory::allocated_bytes(), Relaxed);
     banner(&config, &state);
     let runtime = Builder::new_current_thread()
         .enable_all()
@@ -70,6 +74,11 @@ fn serve(engine: Engine, loaded: Loaded, level: LevelHandle) -> Result<(), Serve
         if worker.join().is_err() {
             tracing::error!("a worker thread panicked");
         }
+    }
+    if !config.unixsocket.is_empty()
+        && let Err(error) = fs::remove_file(&config.unixsocket)
+    {
+        tracing::warn!(%error, "could not remove the Unix socket");
     }
     drop(pidfile);
     Ok(())

@@ -50,6 +50,8 @@ pub struct Session {
     pub no_touch: bool,
     /// Close once the replies so far are out (QUIT, a killed self, a protocol error).
     pub close_after_reply: bool,
+    /// Close at once, without the replies so far (somebody speaks HTTP).
+    pub is_aborted: bool,
     /// The LSN the reply of this command must wait for, if it must wait.
     pub gate: Option<Lsn>,
     /// Delay this writer owes while write-back is behind.
@@ -71,6 +73,7 @@ impl Session {
             reply_mode: ReplyMode::On,
             no_touch: false,
             close_after_reply: false,
+            is_aborted: false,
             gate: None,
             delay_debt: Duration::ZERO,
             resume: None,

@@ -10,17 +10,13 @@ use lux_engine::txn::Scratch;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use crate::admin::latency::LatencyMonitor;
-use crate::admin::slowlog::{self, SlowLog};
 use crate::clients::{ClientRegistry, Pause};
 use crate::clock;
 use crate::config::ConfigStore;
-use crate::dispatch::args::Argv;
-use crate::dispatch::command_table::{self, Command};
-use crate::dispatch::spec::Flags;
+use crate::latency::LatencyMonitor;
 use crate::logging::{self, LevelHandle};
-use crate::machine;
 use crate::session::Session;
+use crate::slowlog::SlowLog;
 use crate::stats::{Stopwatch, WorkerStats};
 use crate::storage;
 
@@ -52,10 +48,10 @@ pub struct ServerState {
 }
 
 impl ServerState {
+    /// The state of a server that starts now; `commands` is how many commands are counted.
     #[must_use]
-    pub fn new(engine: Engine, config: ConfigStore, log_level: LevelHandle) -> Self {
+    pub fn new(engine: Engine, config: ConfigStore, log_level: LevelHandle, commands: usize) -> Self {
         let workers = usize::try_from(config.load().io_threads).unwrap_or(1).max(1);
-        let commands = command_table::table().all().len();
         ServerState {
             engine,
             config,
@@ -69,7 +65,7 @@ impl ServerState {
             workers: (0..workers).map(|_| Arc::new(WorkerStats::new(commands))).collect(),
             rates: Rates::default(),
             baseline: Mutex::default(),
-            startup_memory: AtomicU64::new(machine::allocator()[0]),
+            startup_memory: AtomicU64::new(0),
             rejected_connections: AtomicU64::new(0),
             started: Instant::now(),
             started_unix_ms: clock::unix_ms(),
@@ -94,39 +90,6 @@ impl ServerState {
         if let Err(error) = self.log_level.modify(|level| *level = logging::level(&config.loglevel)) {
             tracing::warn!(%error, "could not change the log level");
         }
-    }
-
-    /// CONFIG RESETSTAT.
-    pub fn reset_statistics(&self) {
-        self.workers.iter().for_each(|worker| worker.reset());
-        self.rejected_connections.store(0, Relaxed);
-        let store = self.engine.store();
-        let (hits, misses) = store.hits_and_misses();
-        let (expired, dropped) = (store.stats.expired.load(Relaxed), store.stats.dropped.load(Relaxed));
-        *self.baseline.lock() = Baseline { hits, misses, expired, dropped };
-    }
-
-    /// Puts a command into the slow log and the latency monitor if it is slow enough.
-    pub fn note_slow(&self, session: &Session, command: &Command, argv: Argv<'_>, micros: u64) {
-        let latency_ms = session.config.latency_monitor_threshold.unsigned_abs();
-        if latency_ms > 0 && micros / 1000 >= latency_ms {
-            let event = if command.spec.flags.has(Flags::FAST) { "fast-command" } else { "command" };
-            self.latency.lock().add(event, clock::unix_ms() / 1000, micros / 1000);
-        }
-        let Ok(threshold) = u64::try_from(session.config.slowlog_log_slower_than) else { return };
-        if micros < threshold || command.spec.flags.has(Flags::SKIP_SLOWLOG) {
-            return;
-        }
-        let entry = slowlog::Entry {
-            id: 0,
-            unix_seconds: clock::unix_ms() / 1000,
-            micros,
-            args: slowlog::trim(argv.iter()),
-            peer: session.handle.peer.clone(),
-            client_name: session.handle.labels.lock().name.clone(),
-        };
-        let len_max = usize::try_from(session.config.slowlog_max_len).unwrap_or(usize::MAX);
-        self.slowlog.lock().push(entry, len_max);
     }
 
     /// Starts a batch of commands on a worker: its clock stands still until the next.

@@ -13,8 +13,6 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use crate::config::Config;
-use crate::dispatch::command_table::Command;
-use crate::dispatch::spec::Flags;
 
 /// Adds to a counter that only this thread writes.
 pub fn bump(counter: &AtomicU64, amount: u64) {
@@ -219,13 +217,6 @@ impl Histogram {
     }
 }
 
-/// Whether more commands of the same batch follow; the last one settles the stopwatch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Position {
-    Inside,
-    Last,
-}
-
 /// Shares the time of a batch out to its commands.
 pub struct Stopwatch {
     last: Cell<Instant>,
@@ -258,27 +249,22 @@ impl Stopwatch {
         self.last.set(Instant::now());
     }
 
-    /// A command begins.
-    pub fn before(&self, stats: &WorkerStats, command: &Command) {
-        let is_other = self.run_command.get() != command.id;
-        if self.run_calls.get() > 0 && (is_other || !command.spec.flags.has(Flags::FAST)) {
+    /// The command with this number begins.
+    pub fn before(&self, stats: &WorkerStats, command: usize, is_fast: bool) {
+        let is_other = self.run_command.get() != command;
+        if self.run_calls.get() > 0 && (is_other || !is_fast) {
             self.settle(stats);
         }
-        self.run_command.set(command.id);
+        self.run_command.set(command);
     }
 
-    /// A command ended. Microseconds of the run if it was accounted for now.
-    pub fn after(
-        &self,
-        stats: &WorkerStats,
-        command: &Command,
-        config: &Config,
-        position: Position,
-    ) -> Option<u64> {
+    /// It ended. Microseconds of the run if it is accounted for now, as the last one of a batch
+    /// always is.
+    pub fn after(&self, stats: &WorkerStats, config: &Config, is_fast: bool, is_last: bool) -> Option<u64> {
         self.run_calls.set(self.run_calls.get() + 1);
         self.track_latency.set(config.latency_tracking);
-        let is_due = position == Position::Last
-            || !command.spec.flags.has(Flags::FAST)
+        let is_due = is_last
+            || !is_fast
             || self.run_calls.get() >= RUN_MAX
             || (0..EXACT_BELOW_US).contains(&config.slowlog_log_slower_than);
         is_due.then(|| self.settle(stats).as_micros() as u64)

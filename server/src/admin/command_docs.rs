@@ -1,7 +1,7 @@
 //! COMMAND's replies, derived from the command table.
 
 use crate::dispatch::args::Argv;
-use crate::dispatch::command_table::{Command, table};
+use crate::dispatch::context::{Command, CommandTable};
 use crate::dispatch::reply::ReplySink;
 use crate::dispatch::spec::{CommandSpec, Flags, Keys};
 
@@ -58,7 +58,7 @@ pub fn is_in_category(spec: &CommandSpec, category: &str) -> bool {
 }
 
 /// One entry of COMMAND and COMMAND INFO.
-pub fn write_info(command: &Command, reply: &mut dyn ReplySink) {
+pub fn write_info(table: &CommandTable, command: &Command, reply: &mut dyn ReplySink) {
     let spec = command.spec;
     reply.array(10);
     reply.bulk(command.full_name.as_bytes());
@@ -76,7 +76,7 @@ pub fn write_info(command: &Command, reply: &mut dyn ReplySink) {
     reply.array(0);
     write_key_specs(spec, reply);
     reply.array(command.subcommands.len());
-    table().subcommands_of(command).for_each(|subcommand| write_info(subcommand, reply));
+    table.subcommands_of(command).for_each(|subcommand| write_info(table, subcommand, reply));
 }
 
 fn write_key_specs(spec: &CommandSpec, reply: &mut dyn ReplySink) {
@@ -126,7 +126,7 @@ fn write_search(reply: &mut dyn ReplySink, kind: &str, fields: &[(&str, i64)]) {
 }
 
 /// The value COMMAND DOCS has for one command.
-pub fn write_docs(command: &Command, reply: &mut dyn ReplySink) {
+pub fn write_docs(table: &CommandTable, command: &Command, reply: &mut dyn ReplySink) {
     let spec = command.spec;
     let arguments = syntax::parse(spec.arguments);
     let has_subcommands = !command.subcommands.is_empty();
@@ -148,9 +148,9 @@ pub fn write_docs(command: &Command, reply: &mut dyn ReplySink) {
     if has_subcommands {
         reply.bulk(b"subcommands");
         reply.map(command.subcommands.len());
-        for subcommand in table().subcommands_of(command) {
+        for subcommand in table.subcommands_of(command) {
             reply.bulk(subcommand.full_name.as_bytes());
-            write_docs(subcommand, reply);
+            write_docs(table, subcommand, reply);
         }
     }
 }

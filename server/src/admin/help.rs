@@ -1,7 +1,6 @@
 //! The HELP subcommand of every container, derived from the command table.
 
 use crate::dispatch::args::Args;
-use crate::dispatch::command_table::table;
 use crate::dispatch::context::Context;
 use crate::dispatch::reply::{CommandResult, ReplySink};
 use crate::dispatch::spec::{Arity, CommandSpec, Flags, Group};
@@ -23,12 +22,12 @@ pub const fn spec(group: Group) -> CommandSpec {
 
 /// `<container> HELP`
 fn help(ctx: &mut Context<'_>, _: Args<'_>, reply: &mut dyn ReplySink) -> CommandResult {
-    let commands = table().all();
-    let Some(container) = ctx.command.container.and_then(|id| commands.get(id)) else { return Ok(()) };
+    let table = ctx.commands();
+    let Some(container) = ctx.command.container.and_then(|id| table.all().get(id)) else { return Ok(()) };
     let title = format!("{} <subcommand> [<arg> [value] [opt] ...]. Subcommands are:", container.spec.name);
     reply.array(1 + 2 * container.subcommands.len());
     reply.simple(&title);
-    for subcommand in table().subcommands_of(container) {
+    for subcommand in table.subcommands_of(container) {
         let call = format!("{} {}", subcommand.spec.name, subcommand.spec.arguments);
         reply.simple(call.trim_end());
         reply.simple(&format!("    {}", subcommand.spec.summary));

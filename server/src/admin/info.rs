@@ -11,7 +11,7 @@ use lux_engine::keyspace::store::Store;
 
 use super::memory::{self, MemoryNumbers};
 use crate::clock;
-use crate::dispatch::command_table::table;
+use crate::dispatch::context::CommandTable;
 use crate::machine;
 use crate::state::ServerState;
 use crate::stats::{CommandTotals, Histogram};
@@ -20,7 +20,7 @@ use crate::stats::{CommandTotals, Histogram};
 struct Section {
     name: &'static str,
     is_default: bool,
-    write: fn(&ServerState, &mut String),
+    write: fn(&ServerState, &CommandTable, &mut String),
 }
 
 const SECTIONS: &[Section] = &[
@@ -31,7 +31,7 @@ const SECTIONS: &[Section] = &[
     Section { name: "Stats", is_default: true, write: stats },
     Section { name: "Replication", is_default: true, write: replication },
     Section { name: "CPU", is_default: true, write: cpu },
-    Section { name: "Modules", is_default: true, write: |_, _| {} },
+    Section { name: "Modules", is_default: true, write: |_, _, _| {} },
     Section { name: "Commandstats", is_default: false, write: commandstats },
     Section { name: "Errorstats", is_default: true, write: errorstats },
     Section { name: "Latencystats", is_default: false, write: latencystats },
@@ -44,7 +44,7 @@ const SECTIONS: &[Section] = &[
 
 /// The text of the sections that were asked for; none asked for is the default set.
 #[must_use]
-pub fn text(state: &ServerState, asked: &[&[u8]]) -> String {
+pub fn text(state: &ServerState, table: &CommandTable, asked: &[&[u8]]) -> String {
     let is_asked = |word: &str| asked.iter().any(|ask| ask.eq_ignore_ascii_case(word.as_bytes()));
     let wants_all = is_asked("all") || is_asked("everything");
     let wants_default = asked.is_empty() || is_asked("default");
@@ -57,7 +57,7 @@ pub fn text(state: &ServerState, asked: &[&[u8]]) -> String {
             text += "\r\n";
         }
         text += &format!("# {}\r\n", section.name);
-        (section.write)(state, &mut text);
+        (section.write)(state, table, &mut text);
     }
     text
 }
@@ -84,7 +84,7 @@ pub fn human(bytes: u64) -> String {
     format!("{value:.2}{}", UNITS[unit])
 }
 
-fn server(state: &ServerState, out: &mut String) {
+fn server(state: &ServerState, _: &CommandTable, out: &mut String) {
     let config = state.config.load();
     let uptime = state.started.elapsed().as_secs();
     let now_us = clock::unix_us();
@@ -117,7 +117,7 @@ fn server(state: &ServerState, out: &mut String) {
     line(out, "data_folder", &config.dir);
 }
 
-fn clients(state: &ServerState, out: &mut String) {
+fn clients(state: &ServerState, _: &CommandTable, out: &mut String) {
     let all = state.clients.all();
     let most =
         |pick: fn(&crate::session::ClientHandle) -> usize| all.iter().map(|c| pick(c)).max().unwrap_or(0);
@@ -131,7 +131,7 @@ fn clients(state: &ServerState, out: &mut String) {
     line(out, "clients_in_timeout_table", 0);
 }
 
-fn memory_section(state: &ServerState, out: &mut String) {
+fn memory_section(state: &ServerState, _: &CommandTable, out: &mut String) {
     let numbers = MemoryNumbers::measure(state);
     let config = state.config.load();
     let maxmemory = config.maxmemory.unsigned_abs();
@@ -171,7 +171,7 @@ fn memory_section(state: &ServerState, out: &mut String) {
     line(out, "lazyfree_pending_objects", 0);
 }
 
-fn persistence(state: &ServerState, out: &mut String) {
+fn persistence(state: &ServerState, _: &CommandTable, out: &mut String) {
     let engine = &state.engine;
     let (keeper, wal) = (engine.keeper(), engine.wal());
     let status = wal.status();
@@ -207,10 +207,18 @@ fn persistence(state: &ServerState, out: &mut String) {
     line(out, "last_open_cut_bytes", report.wal.cut.as_ref().map_or(0, |cut| cut.bytes));
 }
 
-fn stats(state: &ServerState, out: &mut String) {
+/// Hits and misses of all shards.
+pub fn hits_and_misses(store: &Store) -> (u64, u64) {
+    Store::shard_ids().fold((0, 0), |(hits, misses), id| {
+        let shard = store.lock(id);
+        (hits + shard.hits, misses + shard.misses)
+    })
+}
+
+fn stats(state: &ServerState, _: &CommandTable, out: &mut String) {
     let [ops, bytes_in, bytes_out] = state.rates.per_second();
     let store = state.engine.store();
-    let (hits, misses) = store.hits_and_misses();
+    let (hits, misses) = hits_and_misses(store);
     let base = state.baseline.lock().clone();
     line(out, "total_connections_received", state.total(|w| &w.connections));
     line(out, "total_commands_processed", state.total(|w| &w.commands_total));
@@ -248,7 +256,7 @@ fn stats(state: &ServerState, out: &mut String) {
     line(out, "total_writes_processed", state.total(|w| &w.writes));
 }
 
-fn replication(state: &ServerState, out: &mut String) {
+fn replication(state: &ServerState, _: &CommandTable, out: &mut String) {
     line(out, "role", "master");
     line(out, "connected_slaves", 0);
     line(out, "master_failover_state", "no-failover");
@@ -262,7 +270,7 @@ fn replication(state: &ServerState, out: &mut String) {
     line(out, "repl_backlog_histlen", 0);
 }
 
-fn cpu(_: &ServerState, out: &mut String) {
+fn cpu(_: &ServerState, _: &CommandTable, out: &mut String) {
     let (user, system) = machine::cpu_seconds();
     line(out, "used_cpu_sys", format!("{system:.6}"));
     line(out, "used_cpu_user", format!("{user:.6}"));
@@ -271,8 +279,11 @@ fn cpu(_: &ServerState, out: &mut String) {
 }
 
 /// Every command that was called, with its counters.
-fn called(state: &ServerState) -> impl Iterator<Item = (&'static str, CommandTotals)> {
-    table().all().iter().filter_map(|command| {
+fn called<'t>(
+    state: &ServerState,
+    table: &'t CommandTable,
+) -> impl Iterator<Item = (&'t str, CommandTotals)> {
+    table.all().iter().filter_map(|command| {
         let mut totals = CommandTotals::default();
         state.workers.iter().for_each(|worker| worker.commands.collect(command.id, &mut totals));
         let was_called = totals.calls + totals.rejected + totals.failed > 0;
@@ -280,8 +291,8 @@ fn called(state: &ServerState) -> impl Iterator<Item = (&'static str, CommandTot
     })
 }
 
-fn commandstats(state: &ServerState, out: &mut String) {
-    for (name, totals) in called(state) {
+fn commandstats(state: &ServerState, table: &CommandTable, out: &mut String) {
+    for (name, totals) in called(state, table) {
         let micros = totals.nanos / 1000;
         let per_call =
             if totals.calls == 0 { 0.0 } else { totals.nanos as f64 / 1000.0 / totals.calls as f64 };
@@ -296,7 +307,7 @@ fn commandstats(state: &ServerState, out: &mut String) {
     }
 }
 
-fn errorstats(state: &ServerState, out: &mut String) {
+fn errorstats(state: &ServerState, _: &CommandTable, out: &mut String) {
     let mut errors = BTreeMap::new();
     state.workers.iter().for_each(|worker| worker.collect_errors(&mut errors));
     for (code, count) in errors {
@@ -304,8 +315,8 @@ fn errorstats(state: &ServerState, out: &mut String) {
     }
 }
 
-fn latencystats(state: &ServerState, out: &mut String) {
-    for (name, totals) in called(state) {
+fn latencystats(state: &ServerState, table: &CommandTable, out: &mut String) {
+    for (name, totals) in called(state, table) {
         if totals.latency.iter().sum::<u64>() == 0 {
             continue;
         }
@@ -318,7 +329,7 @@ fn latencystats(state: &ServerState, out: &mut String) {
     }
 }
 
-fn cluster(_: &ServerState, out: &mut String) {
+fn cluster(_: &ServerState, _: &CommandTable, out: &mut String) {
     line(out, "cluster_enabled", 0);
 }
 
@@ -340,7 +351,7 @@ pub fn tier_numbers(state: &ServerState) -> Vec<(&'static str, u64)> {
     let store = state.engine.store();
     let (hot_bytes, dirty_bytes) = store.hot_bytes();
     let (hot_keys, keys) = (hot_keys(store), all_keys(state));
-    let (hits, misses) = store.hits_and_misses();
+    let (hits, misses) = hits_and_misses(store);
     let cold = store.cold.stats();
     let counters = &store.stats;
     let lag = state.engine.wal().last_lsn().0.saturating_sub(state.engine.keeper().redo().0.0);
@@ -367,7 +378,7 @@ pub fn tier_numbers(state: &ServerState) -> Vec<(&'static str, u64)> {
     ]
 }
 
-fn tier(state: &ServerState, out: &mut String) {
+fn tier(state: &ServerState, _: &CommandTable, out: &mut String) {
     for (name, value) in tier_numbers(state) {
         line(out, &format!("tier_{name}"), value);
     }
@@ -397,7 +408,7 @@ pub fn wal_numbers(state: &ServerState) -> Vec<(&'static str, u64)> {
     ]
 }
 
-fn wal(state: &ServerState, out: &mut String) {
+fn wal(state: &ServerState, _: &CommandTable, out: &mut String) {
     line(out, "wal_history_id", history_id(state));
     for (name, value) in wal_numbers(state) {
         line(out, &format!("wal_{name}"), value);
@@ -411,7 +422,7 @@ pub fn history_id(state: &ServerState) -> String {
     format!("{:016x}-{}", identity.store_id, state.engine.wal().timeline())
 }
 
-fn cold_store(state: &ServerState, out: &mut String) {
+fn cold_store(state: &ServerState, _: &CommandTable, out: &mut String) {
     let started = Instant::now();
     let stats = state.engine.store().cold.stats();
     line(out, "memtable_bytes", stats.memtable_bytes);
@@ -441,7 +452,7 @@ fn cold_store(state: &ServerState, out: &mut String) {
     line(out, "stats_us", started.elapsed().as_micros());
 }
 
-fn keyspace(state: &ServerState, out: &mut String) {
+fn keyspace(state: &ServerState, _: &CommandTable, out: &mut String) {
     for index in 0..DATABASE_COUNT as u8 {
         let (keys, expires) = state.engine.key_counts(DbIndex(index));
         if keys > 0 {

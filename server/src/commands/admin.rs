@@ -5,7 +5,6 @@ use std::sync::atomic::Ordering::Relaxed;
 use crate::admin::{command_docs, help, info};
 use crate::clock;
 use crate::dispatch::args::{Args, parse_int};
-use crate::dispatch::command_table::table;
 use crate::dispatch::context::Context;
 use crate::dispatch::reply::{CommandError, CommandResult, ReplySink};
 use crate::dispatch::reply_errors as errors;
@@ -251,7 +250,7 @@ const LATENCY_SUBCOMMANDS: &[CommandSpec] = &[
 /// `INFO [section [section ...]]`
 fn info(ctx: &mut Context<'_>, args: Args<'_>, reply: &mut dyn ReplySink) -> CommandResult {
     let asked: Vec<&[u8]> = args.collect();
-    reply.verbatim("txt", info::text(ctx.state, &asked).as_bytes());
+    reply.verbatim("txt", info::text(ctx.state, ctx.commands(), &asked).as_bytes());
     Ok(())
 }
 
@@ -341,7 +340,7 @@ fn acl_whoami(_: &mut Context<'_>, _: Args<'_>, reply: &mut dyn ReplySink) -> Co
 }
 
 /// `ACL CAT [category]`
-fn acl_cat(_: &mut Context<'_>, mut args: Args<'_>, reply: &mut dyn ReplySink) -> CommandResult {
+fn acl_cat(ctx: &mut Context<'_>, mut args: Args<'_>, reply: &mut dyn ReplySink) -> CommandResult {
     let Some(asked) = args.next() else {
         reply.array(command_docs::CATEGORIES.len());
         command_docs::CATEGORIES.iter().for_each(|category| reply.bulk(category.as_bytes()));
@@ -354,8 +353,12 @@ fn acl_cat(_: &mut Context<'_>, mut args: Args<'_>, reply: &mut dyn ReplySink) -
     let Some(category) = command_docs::CATEGORIES.iter().find(is_asked) else {
         return Err(errors::unknown_category(asked));
     };
-    let commands: Vec<_> =
-        table().all().iter().filter(|command| command_docs::is_in_category(command.spec, category)).collect();
+    let commands: Vec<_> = ctx
+        .commands()
+        .all()
+        .iter()
+        .filter(|command| command_docs::is_in_category(command.spec, category))
+        .collect();
     reply.array(commands.len());
     commands.iter().for_each(|command| reply.bulk(command.full_name.as_bytes()));
     Ok(())
@@ -447,7 +450,7 @@ fn latency_histogram(ctx: &mut Context<'_>, args: Args<'_>, reply: &mut dyn Repl
         };
         names.is_empty() || names.iter().any(spelled)
     };
-    let asked = table().all().iter().filter(|command| is_asked(&command.full_name));
+    let asked = ctx.commands().all().iter().filter(|command| is_asked(&command.full_name));
     let measured: Vec<(&str, CommandTotals)> = asked
         .map(|command| {
             let mut totals = CommandTotals::default();

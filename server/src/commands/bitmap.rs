@@ -117,7 +117,7 @@ pub(crate) const COMMANDS: &[CommandSpec] = &[
 ];
 
 /// Reads a bit offset; with a field type, `#n` means the n-th field of that type.
-fn bit_offset(text: &[u8], field: Option<FieldType>) -> Result<u64, CommandError> {
+fn bit_offset(ctx: &Context<'_>, text: &[u8], field: Option<FieldType>) -> Result<u64, CommandError> {
     let offset = match (text, field) {
         ([b'#', index @ ..], Some(field)) => {
             parse_int(index).and_then(|index| index.checked_mul(i64::from(field.bits())))
@@ -125,13 +125,14 @@ fn bit_offset(text: &[u8], field: Option<FieldType>) -> Result<u64, CommandError
         _ => parse_int(text),
     };
     let offset = offset.and_then(|offset| u64::try_from(offset).ok());
-    offset.filter(|offset| offset / 8 < STRING_MAX as u64).ok_or(errors::BIT_OFFSET)
+    let bytes_max = ctx.config().bulk_max().min(STRING_MAX) as u64;
+    offset.filter(|offset| offset / 8 < bytes_max).ok_or(errors::BIT_OFFSET)
 }
 
 /// `SETBIT key offset value`
 fn setbit(ctx: &mut Context<'_>, mut args: Args<'_>, reply: &mut dyn ReplySink) -> CommandResult {
     let key = args.key()?;
-    let offset = bit_offset(args.bytes()?, None)?;
+    let offset = bit_offset(ctx, args.bytes()?, None)?;
     let on = match args.bytes()? {
         b"0" => false,
         b"1" => true,
@@ -178,7 +179,7 @@ fn write_runs(ctx: &mut Context<'_>, key: &[u8], is_new: bool, runs: &[(u64, Vec
 /// `GETBIT key offset`
 fn getbit(ctx: &mut Context<'_>, mut args: Args<'_>, reply: &mut dyn ReplySink) -> CommandResult {
     let key = args.key()?;
-    let offset = bit_offset(args.bytes()?, None)?;
+    let offset = bit_offset(ctx, args.bytes()?, None)?;
     let is_on =
         ctx.string(key)?.is_some_and(|string| bits::getbit(string.text(&mut IntText::default()), offset));
     reply.integer(i64::from(is_on));
@@ -290,7 +291,7 @@ enum FieldAction {
 }
 
 impl FieldOp {
-    fn parse_all(mut args: Args<'_>) -> Result<Vec<Self>, CommandError> {
+    fn parse_all(ctx: &Context<'_>, mut args: Args<'_>) -> Result<Vec<Self>, CommandError> {
         let mut ops = Vec::new();
         let mut overflow = Overflow::Wrap;
         while !args.is_empty() {
@@ -312,7 +313,7 @@ impl FieldOp {
                 continue;
             }
             let field = FieldType::parse(args.bytes()?).ok_or(errors::BITFIELD_TYPE)?;
-            let offset = bit_offset(args.bytes()?, Some(field))?;
+            let offset = bit_offset(ctx, args.bytes()?, Some(field))?;
             let action = match word {
                 0 => FieldAction::Get,
                 1 => FieldAction::Set(args.int()?),
@@ -348,14 +349,14 @@ impl FieldOp {
 /// `BITFIELD key [subcommand ...]`
 fn bitfield(ctx: &mut Context<'_>, mut args: Args<'_>, reply: &mut dyn ReplySink) -> CommandResult {
     let key = args.key()?;
-    let ops = FieldOp::parse_all(args)?;
+    let ops = FieldOp::parse_all(ctx, args)?;
     run_fields(ctx, key, &ops, reply)
 }
 
 /// `BITFIELD_RO key [GET encoding offset ...]`
 fn bitfield_ro(ctx: &mut Context<'_>, mut args: Args<'_>, reply: &mut dyn ReplySink) -> CommandResult {
     let key = args.key()?;
-    let ops = FieldOp::parse_all(args)?;
+    let ops = FieldOp::parse_all(ctx, args)?;
     if ops.iter().any(FieldOp::is_write) {
         return Err(errors::BITFIELD_RO);
     }

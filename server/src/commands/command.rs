@@ -4,8 +4,7 @@ use lux_engine::glob::{Case, is_match};
 
 use crate::admin::{command_docs, help};
 use crate::dispatch::args::{Args, Argv};
-use crate::dispatch::command_table::{Command, table};
-use crate::dispatch::context::Context;
+use crate::dispatch::context::{Command, CommandTable, Context};
 use crate::dispatch::reply::{CommandError, CommandResult, ReplySink};
 use crate::dispatch::reply_errors as errors;
 use crate::dispatch::spec::{Arity, CommandSpec, Flags, Group};
@@ -91,33 +90,33 @@ const SUBCOMMANDS: &[CommandSpec] = &[
 ];
 
 /// `COMMAND`
-fn command(_: &mut Context<'_>, args: Args<'_>, reply: &mut dyn ReplySink) -> CommandResult {
+fn command(ctx: &mut Context<'_>, args: Args<'_>, reply: &mut dyn ReplySink) -> CommandResult {
     args.finish()?;
-    write_all(reply);
+    write_all(ctx.commands(), reply);
     Ok(())
 }
 
-fn write_all(reply: &mut dyn ReplySink) {
-    reply.array(table().top_level().count());
-    table().top_level().for_each(|command| command_docs::write_info(command, reply));
+fn write_all(table: &CommandTable, reply: &mut dyn ReplySink) {
+    reply.array(table.top_level().count());
+    table.top_level().for_each(|command| command_docs::write_info(table, command, reply));
 }
 
 /// `COMMAND COUNT`
-fn command_count(_: &mut Context<'_>, _: Args<'_>, reply: &mut dyn ReplySink) -> CommandResult {
-    reply.integer(table().top_level().count() as i64);
+fn command_count(ctx: &mut Context<'_>, _: Args<'_>, reply: &mut dyn ReplySink) -> CommandResult {
+    reply.integer(ctx.commands().top_level().count() as i64);
     Ok(())
 }
 
 /// `COMMAND INFO [command-name [command-name ...]]`
-fn command_info(_: &mut Context<'_>, args: Args<'_>, reply: &mut dyn ReplySink) -> CommandResult {
+fn command_info(ctx: &mut Context<'_>, args: Args<'_>, reply: &mut dyn ReplySink) -> CommandResult {
     if args.is_empty() {
-        write_all(reply);
+        write_all(ctx.commands(), reply);
         return Ok(());
     }
     reply.array(args.remaining());
     for name in args {
-        match table().by_full_name(name) {
-            Some(command) => command_docs::write_info(command, reply),
+        match ctx.commands().by_full_name(name) {
+            Some(command) => command_docs::write_info(ctx.commands(), command, reply),
             None => reply.null(),
         }
     }
@@ -125,21 +124,21 @@ fn command_info(_: &mut Context<'_>, args: Args<'_>, reply: &mut dyn ReplySink) 
 }
 
 /// `COMMAND DOCS [command-name [command-name ...]]`
-fn command_docs(_: &mut Context<'_>, args: Args<'_>, reply: &mut dyn ReplySink) -> CommandResult {
+fn command_docs(ctx: &mut Context<'_>, args: Args<'_>, reply: &mut dyn ReplySink) -> CommandResult {
     let commands: Vec<&Command> = match args.is_empty() {
-        true => table().top_level().collect(),
-        false => args.filter_map(|name| table().by_full_name(name)).collect(),
+        true => ctx.commands().top_level().collect(),
+        false => args.filter_map(|name| ctx.commands().by_full_name(name)).collect(),
     };
     reply.map(commands.len());
     for command in commands {
         reply.bulk(command.full_name.as_bytes());
-        command_docs::write_docs(command, reply);
+        command_docs::write_docs(ctx.commands(), command, reply);
     }
     Ok(())
 }
 
 /// `COMMAND LIST [FILTERBY MODULE module-name | ACLCAT category | PATTERN pattern]`
-fn command_list(_: &mut Context<'_>, mut args: Args<'_>, reply: &mut dyn ReplySink) -> CommandResult {
+fn command_list(ctx: &mut Context<'_>, mut args: Args<'_>, reply: &mut dyn ReplySink) -> CommandResult {
     let picks: Box<dyn Fn(&Command) -> bool + '_> = if args.is_empty() {
         Box::new(|command| command.container.is_none())
     } else if args.remaining() == 3 && args.keyword("FILTERBY") {
@@ -158,7 +157,7 @@ fn command_list(_: &mut Context<'_>, mut args: Args<'_>, reply: &mut dyn ReplySi
     } else {
         return Err(errors::SYNTAX);
     };
-    let names: Vec<&Command> = table().all().iter().filter(|command| picks(command)).collect();
+    let names: Vec<&Command> = ctx.commands().all().iter().filter(|command| picks(command)).collect();
     reply.array(names.len());
     names.iter().for_each(|command| reply.bulk(command.full_name.as_bytes()));
     Ok(())
@@ -172,9 +171,9 @@ struct Call<'a> {
 }
 
 impl<'a> Call<'a> {
-    fn parse(args: &Args<'a>) -> Result<Self, CommandError> {
+    fn parse(table: &'static CommandTable, args: &Args<'a>) -> Result<Self, CommandError> {
         let argv = args.rest();
-        let command = table().resolve(argv).map_err(|_| errors::KEYS_INVALID_COMMAND)?;
+        let command = table.resolve(argv).map_err(|_| errors::KEYS_INVALID_COMMAND)?;
         if command.spec.keys.is_none() {
             return Err(errors::KEYS_NONE);
         }
@@ -195,16 +194,20 @@ impl<'a> Call<'a> {
 }
 
 /// `COMMAND GETKEYS command [arg [arg ...]]`
-fn command_getkeys(_: &mut Context<'_>, args: Args<'_>, reply: &mut dyn ReplySink) -> CommandResult {
-    let call = Call::parse(&args)?;
+fn command_getkeys(ctx: &mut Context<'_>, args: Args<'_>, reply: &mut dyn ReplySink) -> CommandResult {
+    let call = Call::parse(ctx.commands(), &args)?;
     reply.array(call.keys.len());
     call.keys().for_each(|key| reply.bulk(key));
     Ok(())
 }
 
 /// `COMMAND GETKEYSANDFLAGS command [arg [arg ...]]`
-fn command_getkeysandflags(_: &mut Context<'_>, args: Args<'_>, reply: &mut dyn ReplySink) -> CommandResult {
-    let call = Call::parse(&args)?;
+fn command_getkeysandflags(
+    ctx: &mut Context<'_>,
+    args: Args<'_>,
+    reply: &mut dyn ReplySink,
+) -> CommandResult {
+    let call = Call::parse(ctx.commands(), &args)?;
     reply.array(call.keys.len());
     for (nth, key) in call.keys().enumerate() {
         let access = command_docs::access_of(call.command.spec, call.argv, nth);

@@ -1,16 +1,18 @@
 //! CONFIG: the parameter table, read and changed while the server runs.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering::Relaxed;
 
 use lux_engine::glob::{Case, is_match};
 
-use crate::admin::help;
+use crate::admin::{help, info};
 use crate::config::{Change, PARAMETERS, Parameter, find, rewrite};
 use crate::dispatch::args::Args;
 use crate::dispatch::context::Context;
 use crate::dispatch::reply::{CommandError, CommandResult, ReplySink};
 use crate::dispatch::reply_errors as errors;
 use crate::dispatch::spec::{Arity, CommandSpec, Flags, Group};
+use crate::state::Baseline;
 
 const FLAGS: Flags = Flags::ADMIN.with(Flags::NOSCRIPT).with(Flags::LOADING).with(Flags::STALE);
 const BASE: CommandSpec = CommandSpec {
@@ -117,7 +119,7 @@ fn config_set(ctx: &mut Context<'_>, args: Args<'_>, reply: &mut dyn ReplySink) 
 
 /// The parameters and their new values; an unknown, fixed or repeated one refuses the call.
 fn parse_pairs(args: Args<'_>) -> Result<Vec<(&'static Parameter, String)>, CommandError> {
-    if args.remaining() % 2 != 0 {
+    if !args.remaining().is_multiple_of(2) {
         return Err(errors::wrong_arity("config|set"));
     }
     let words: Vec<&[u8]> = args.collect();
@@ -141,7 +143,13 @@ fn parse_pairs(args: Args<'_>) -> Result<Vec<(&'static Parameter, String)>, Comm
 
 /// `CONFIG RESETSTAT`
 fn config_resetstat(ctx: &mut Context<'_>, _: Args<'_>, reply: &mut dyn ReplySink) -> CommandResult {
-    ctx.state.reset_statistics();
+    let state = ctx.state;
+    state.workers.iter().for_each(|worker| worker.reset());
+    state.rejected_connections.store(0, Relaxed);
+    let store = ctx.engine().store();
+    let (hits, misses) = info::hits_and_misses(store);
+    let (expired, dropped) = (store.stats.expired.load(Relaxed), store.stats.dropped.load(Relaxed));
+    *state.baseline.lock() = Baseline { hits, misses, expired, dropped };
     reply.ok();
     Ok(())
 }

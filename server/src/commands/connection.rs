@@ -8,8 +8,7 @@ use lux_engine::ids::DbIndex;
 use crate::admin::help;
 use crate::clock;
 use crate::dispatch::args::{Args, parse_int};
-use crate::dispatch::command_table::table;
-use crate::dispatch::context::Context;
+use crate::dispatch::context::{CommandTable, Context};
 use crate::dispatch::reply::{CommandError, CommandResult, ReplySink};
 use crate::dispatch::reply_errors as errors;
 use crate::dispatch::spec::{Arity, CommandSpec, Flags, Group};
@@ -475,7 +474,7 @@ fn client_trackinginfo(_: &mut Context<'_>, _: Args<'_>, reply: &mut dyn ReplySi
 /// `CLIENT INFO`
 fn client_info(ctx: &mut Context<'_>, _: Args<'_>, reply: &mut dyn ReplySink) -> CommandResult {
     publish_self(ctx);
-    reply.verbatim("txt", &describe(&ctx.session.handle));
+    reply.verbatim("txt", &describe(ctx.commands(), &ctx.session.handle));
     Ok(())
 }
 
@@ -493,7 +492,7 @@ fn client_list(ctx: &mut Context<'_>, mut args: Args<'_>, reply: &mut dyn ReplyS
     } else {
         return Err(errors::SYNTAX);
     };
-    let lines: Vec<u8> = clients.iter().flat_map(|client| describe(client)).collect();
+    let lines: Vec<u8> = clients.iter().flat_map(|client| describe(ctx.commands(), client)).collect();
     reply.verbatim("txt", &lines);
     Ok(())
 }
@@ -512,11 +511,11 @@ fn publish_self(ctx: &Context<'_>) {
 }
 
 /// One line of CLIENT LIST.
-fn describe(client: &ClientHandle) -> Vec<u8> {
+fn describe(table: &CommandTable, client: &ClientHandle) -> Vec<u8> {
     let now_ms = clock::unix_ms();
     let labels = client.labels.lock().clone();
     let seconds_since = |unix_ms: u64| now_ms.saturating_sub(unix_ms) / 1000;
-    let command = table().all().get(client.last_command.load(Relaxed));
+    let command = table.all().get(client.last_command.load(Relaxed));
     let (qbuf, qbuf_free) =
         (client.query_buffer_bytes.load(Relaxed), client.query_buffer_free_bytes.load(Relaxed));
     let omem = client.output_buffer_bytes.load(Relaxed);

@@ -18,7 +18,7 @@ use crate::dispatch::args::{Args, Argv};
 use crate::dispatch::context::Context;
 use crate::dispatch::reply::{CommandError, CommandResult, ReplySink};
 use crate::dispatch::reply_errors as errors;
-use crate::dispatch::spec::{Arity, CommandSpec, Flags, Keys};
+use crate::dispatch::spec::{Arity, CommandSpec, Flags, Group, Keys};
 use crate::dispatch::string_ref::encoding;
 
 const READ: Flags = Flags::READONLY;
@@ -339,10 +339,11 @@ pub(crate) const COMMANDS: &[CommandSpec] = &[
     },
     CommandSpec {
         name: "FLUSHDB",
+        group: Group::Server,
         since: "1.0.0",
         summary: "Deletes all keys of the database.",
         complexity: "O(1); memory and disk space are freed later.",
-        arity: Arity::Between(1, 2),
+        arity: Arity::AtLeast(1),
         flags: WHOLE_DB,
         acl: &["keyspace", "dangerous"],
         arguments: "[ASYNC | SYNC]",
@@ -351,10 +352,11 @@ pub(crate) const COMMANDS: &[CommandSpec] = &[
     },
     CommandSpec {
         name: "FLUSHALL",
+        group: Group::Server,
         since: "1.0.0",
         summary: "Deletes all keys of all databases.",
         complexity: "O(1); memory and disk space are freed later.",
-        arity: Arity::Between(1, 2),
+        arity: Arity::AtLeast(1),
         flags: WHOLE_DB,
         acl: &["keyspace", "dangerous"],
         arguments: "[ASYNC | SYNC]",
@@ -363,6 +365,7 @@ pub(crate) const COMMANDS: &[CommandSpec] = &[
     },
     CommandSpec {
         name: "SWAPDB",
+        group: Group::Server,
         since: "4.0.0",
         summary: "Exchanges the contents of two databases.",
         arity: Arity::Exactly(3),
@@ -374,6 +377,7 @@ pub(crate) const COMMANDS: &[CommandSpec] = &[
     },
     CommandSpec {
         name: "DBSIZE",
+        group: Group::Server,
         since: "1.0.0",
         summary: "Returns how many keys the database holds.",
         arity: Arity::Exactly(1),

@@ -647,7 +647,7 @@ fn mset(ctx: &mut Context<'_>, args: Args<'_>, reply: &mut dyn ReplySink) -> Com
 
 /// `MSETNX key value [key value ...]`
 fn msetnx(ctx: &mut Context<'_>, args: Args<'_>, reply: &mut dyn ReplySink) -> CommandResult {
-    if args.remaining() % 2 != 0 {
+    if !args.remaining().is_multiple_of(2) {
         return Err(errors::wrong_arity("msetnx"));
     }
     for key in args.step_by(2) {
@@ -662,7 +662,7 @@ fn msetnx(ctx: &mut Context<'_>, args: Args<'_>, reply: &mut dyn ReplySink) -> C
 }
 
 fn store_pairs(ctx: &mut Context<'_>, mut args: Args<'_>, command: &str) -> CommandResult {
-    if args.remaining() % 2 != 0 {
+    if !args.remaining().is_multiple_of(2) {
         return Err(errors::wrong_arity(command));
     }
     while !args.is_empty() {
@@ -670,6 +670,12 @@ fn store_pairs(ctx: &mut Context<'_>, mut args: Args<'_>, command: &str) -> Comm
         store(ctx, key, value, None)?;
     }
     Ok(())
+}
+
+/// The length of a string of `len` bytes with `bytes` written at `offset`, if strings may be so long.
+fn edited_len(ctx: &Context<'_>, len: u64, offset: u64, bytes: &[u8]) -> Result<u64, CommandError> {
+    let new_len = setrange_len(len, offset, bytes.len() as u64);
+    new_len.filter(|len| *len <= ctx.config().bulk_max() as u64).ok_or(errors::STRING_TOO_LONG)
 }
 
 /// `APPEND key value`
@@ -680,7 +686,7 @@ fn append(ctx: &mut Context<'_>, mut args: Args<'_>, reply: &mut dyn ReplySink) 
         reply.integer(suffix.len() as i64);
         return Ok(());
     };
-    let new_len = setrange_len(len as u64, len as u64, suffix.len() as u64).ok_or(errors::STRING_TOO_LONG)?;
+    let new_len = edited_len(ctx, len as u64, len as u64, suffix)?;
     if !suffix.is_empty() {
         ctx.append(key, suffix)?;
     }
@@ -714,8 +720,7 @@ fn setrange(ctx: &mut Context<'_>, mut args: Args<'_>, reply: &mut dyn ReplySink
     let (key, offset, patch) = (args.key()?, args.int()?, args.bytes()?);
     let offset = u64::try_from(offset).map_err(|_| errors::OFFSET_OUT_OF_RANGE)?;
     let len = ctx.string(key)?.map(|string| string.len() as u64);
-    let new_len =
-        setrange_len(len.unwrap_or(0), offset, patch.len() as u64).ok_or(errors::STRING_TOO_LONG)?;
+    let new_len = edited_len(ctx, len.unwrap_or(0), offset, patch)?;
     if !patch.is_empty() {
         if len.is_none() {
             ctx.put_string(key, StringBody::Bytes(b""), None, true)?;

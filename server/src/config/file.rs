@@ -26,7 +26,11 @@ pub struct Directive {
 /// Where a directive stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
-    File { path: PathBuf, line: usize },
+    /// Lines count from 1; 0 is the file as a whole.
+    File {
+        path: PathBuf,
+        line: usize,
+    },
     CommandLine,
     Environment(String),
 }
@@ -43,6 +47,7 @@ impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "*** FATAL CONFIG FILE ERROR (Lux {}) ***", crate::VERSION)?;
         match &self.origin {
+            Origin::File { line: 0, .. } => writeln!(f, "Reading the configuration file")?,
             Origin::File { path, line } => {
                 writeln!(f, "Reading the configuration file {}, at line {line}", path.display())?;
             }

@@ -124,8 +124,7 @@ mod tests {
     fn the_file_is_replaced_and_reads_back() {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let path = dir.path().join("lux.conf");
-        let mut config = Config::default();
-        config.slowlog_max_len = 3;
+        let config = Config { slowlog_max_len: 3, ..Config::default() };
         rewrite(&path, &config, &Config::default()).expect("written");
         let args = [path.display().to_string()];
         let loaded = super::super::sources::load(&args, std::iter::empty()).expect("valid");

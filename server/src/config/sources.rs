@@ -49,10 +49,11 @@ pub fn load(
 
 /// The table's defaults with what depends on the machine filled in.
 fn machine_defaults() -> Config {
-    let mut config = Config::default();
-    config.maxmemory = i64::try_from(machine::memory_bytes() / 2).unwrap_or(i64::MAX);
-    config.io_threads = i64::try_from(machine::cores().min(4)).unwrap_or(1);
-    config
+    Config {
+        maxmemory: i64::try_from(machine::memory_bytes() / 2).unwrap_or(i64::MAX),
+        io_threads: i64::try_from(machine::cores().min(4)).unwrap_or(1),
+        ..Config::default()
+    }
 }
 
 fn read_file(path: &Path) -> Result<Vec<Directive>, ConfigError> {

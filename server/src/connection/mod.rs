@@ -30,12 +30,12 @@ use tokio::time::Instant;
 use crate::config::value::BufferLimit;
 use crate::dispatch::args::Argv;
 use crate::dispatch::context;
-use crate::dispatch::execute::{Step, execute};
+use crate::dispatch::execute::{Position, Step, execute};
 use crate::dispatch::reply::ReplySink;
 use crate::resp::decoder::{Decoder, Limits};
 use crate::session::{Protocol, Session};
 use crate::state::{Phase, ServerState, Worker};
-use crate::stats::{Position, bump};
+use crate::stats::bump;
 use input::Input;
 use output::Output;
 use stream::Stream;
@@ -67,6 +67,7 @@ impl Workspace {
 /// The workspaces of one worker that nobody uses now.
 #[derive(Default)]
 pub struct Pool {
+    #[expect(clippy::vec_box, reason = "a connection takes and gives the box, not what is in it")]
     free: RefCell<Vec<Box<Workspace>>>,
 }
 
@@ -263,6 +264,9 @@ impl Connection {
             }
             if self.state.evict_always.load(Relaxed) {
                 self.evict_everything().await;
+            }
+            if self.session.is_aborted {
+                return Err(End::Closed);
             }
             if self.session.close_after_reply {
                 break;

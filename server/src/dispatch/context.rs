@@ -17,7 +17,8 @@ use lux_engine::{DATABASE_COUNT, Engine};
 use tokio::task::JoinHandle;
 
 use super::args::Argv;
-use super::command_table::{Command, table};
+use super::command_table::table;
+pub use super::command_table::{Command, CommandTable};
 use super::reply::CommandError;
 use super::reply_errors;
 use crate::config::Config;
@@ -185,6 +186,12 @@ impl<'c> Context<'c> {
     #[inline]
     pub fn txn(&mut self) -> &mut Txn<'c> {
         self.txn.as_mut().expect("the spec has keys or ALL_SHARDS")
+    }
+
+    /// All commands, for those that describe them.
+    #[must_use]
+    pub fn commands(&self) -> &'static CommandTable {
+        table()
     }
 
     /// The store, for what needs no transaction.

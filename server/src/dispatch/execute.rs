@@ -25,9 +25,10 @@ use super::context::{Context, Resume, Wait};
 use super::reply::{CommandError, CommandResult, Mark, ReplySink};
 use super::reply_errors;
 use super::spec::{Flags, Keys};
+use crate::clock;
 use crate::session::{ReplyMode, Session};
+use crate::slowlog;
 use crate::state::{ServerState, Worker};
-use crate::stats::Position;
 
 /// What came of one command.
 pub enum Step {
@@ -35,6 +36,13 @@ pub enum Step {
     Done,
     /// Nothing happened yet: await this, then execute the same request again.
     Wait(Wait),
+}
+
+/// Whether more commands of the same batch follow; the last one settles the stopwatch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Position {
+    Inside,
+    Last,
 }
 
 /// Keys whose slices need no allocation.
@@ -54,7 +62,7 @@ pub fn execute(
     let command = match table().resolve(argv) {
         Ok(command) => command,
         Err(error) => {
-            let error = if speaks_http(session, argv) { CommandError::Hangup } else { error };
+            session.is_aborted = speaks_http(session, argv);
             fail(worker, session, error, mark, reply);
             finish(session, mark, reply);
             return Step::Done;
@@ -69,7 +77,8 @@ pub fn execute(
     if state.pause.holds(command.spec.flags) {
         return Step::Wait(Wait::Unpaused);
     }
-    worker.stopwatch.before(&worker.stats, command);
+    let is_fast = command.spec.flags.has(Flags::FAST);
+    worker.stopwatch.before(&worker.stats, command.id, is_fast);
     let result = loop {
         let outcome = match slow_down(state, session, command) {
             Ok(None) => attempt(state, worker, session, command, argv, reply),
@@ -94,8 +103,9 @@ pub fn execute(
         worker.stats.commands.fail(command.id);
         fail(worker, session, error, mark, reply);
     }
-    if let Some(micros) = worker.stopwatch.after(&worker.stats, command, &session.config, position) {
-        state.note_slow(session, command, argv, micros);
+    let is_last = position == Position::Last;
+    if let Some(micros) = worker.stopwatch.after(&worker.stats, &session.config, is_fast, is_last) {
+        note_slow(state, session, command, argv, micros);
     }
     session.handle.last_command.store(command.id, Relaxed);
     finish(session, mark, reply);
@@ -353,6 +363,29 @@ fn note_gate(state: &ServerState, session: &mut Session, committed: Committed) {
     if lsn > wal.durable_lsn() {
         session.gate = Some(lsn);
     }
+}
+
+/// Puts a command into the slow log and the latency monitor if it is slow enough.
+fn note_slow(state: &ServerState, session: &Session, command: &Command, argv: Argv<'_>, micros: u64) {
+    let latency_ms = session.config.latency_monitor_threshold.unsigned_abs();
+    if latency_ms > 0 && micros / 1000 >= latency_ms {
+        let event = if command.spec.flags.has(Flags::FAST) { "fast-command" } else { "command" };
+        state.latency.lock().add(event, clock::unix_ms() / 1000, micros / 1000);
+    }
+    let Ok(threshold) = u64::try_from(session.config.slowlog_log_slower_than) else { return };
+    if micros < threshold || command.spec.flags.has(Flags::SKIP_SLOWLOG) {
+        return;
+    }
+    let entry = slowlog::Entry {
+        id: 0,
+        unix_seconds: clock::unix_ms() / 1000,
+        micros,
+        args: slowlog::trim(argv.iter()),
+        peer: session.handle.peer.clone(),
+        client_name: session.handle.labels.lock().name.clone(),
+    };
+    let len_max = usize::try_from(session.config.slowlog_max_len).unwrap_or(usize::MAX);
+    state.slowlog.lock().push(entry, len_max);
 }
 
 /// Replaces what was written since `mark` by the error.

@@ -74,6 +74,12 @@ impl<'a> StringRef<'a> {
         }
     }
 
+    /// Whether it has no bytes.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// The string as an integer, if it is the canonical form of one.
     #[must_use]
     pub fn int(&self) -> Option<i64> {

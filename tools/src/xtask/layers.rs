@@ -30,8 +30,7 @@ const ENGINE: &[&[&str]] = &[
 
 /// The server's modules, lowest first.
 const SERVER: &[&[&str]] = &[
-    &["resp", "config", "error", "glob", "machine", "clock", "logging", "storage"],
-    &["admin::slowlog", "admin::latency"],
+    &["resp", "config", "error", "glob", "machine", "clock", "logging", "latency", "slowlog", "storage"],
     &["stats", "session", "blocking", "clients", "state"],
     &["commands", "pubsub", "scripting", "acl", "admin"],
     &["dispatch"],
@@ -43,7 +42,7 @@ const SERVER: &[&[&str]] = &[
 /// What the modules below it may use of `dispatch`: the vocabulary and the table that describes the
 /// commands, not the machinery that runs them.
 const DISPATCH_VOCABULARY: &[&str] =
-    &["spec", "args", "context", "reply", "reply_errors", "string_ref", "command_table", "position"];
+    &["spec", "args", "context", "reply", "reply_errors", "string_ref", "command_table"];
 
 /// `from` names `to` at `line` of `path`.
 struct Edge<'s> {
