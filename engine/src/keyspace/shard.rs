@@ -593,10 +593,10 @@ impl Shard {
         }
     }
 
-    /// Entries lost bytes while they stayed dirty.
-    pub fn note_shrunk(&mut self, bytes: usize) {
-        self.bytes -= bytes;
-        self.dirty_bytes -= bytes;
+    /// Dirty entries grew (or shrank) while their images were copied.
+    pub fn note_grown(&mut self, bytes: isize) {
+        self.bytes = self.bytes.checked_add_signed(bytes).expect("an entry loses only what it has");
+        self.dirty_bytes = self.dirty_bytes.checked_add_signed(bytes).expect("as above");
     }
 
     /// Removes a tombstone whose deletion reached the cold tier; a pinned one becomes a known

@@ -107,7 +107,7 @@ impl Store {
         let shard = &mut *shard;
         let part = shard.db_mut(db)?;
         let mut next = Some(from);
-        let mut shrunk = 0;
+        let mut grown = 0;
         let loaded = self.expires_loaded.load(Ordering::SeqCst);
         let mut late = Vec::new();
         for _ in 0..16 {
@@ -115,7 +115,9 @@ impl Store {
             let page = part.table.page_at(bucket);
             if part.table.has_dirty(page) {
                 part.table.for_page_mut(page, |entry| {
-                    shrunk += self.copy_image(id, db, entry, which, batch);
+                    let before = entry.heap_bytes() as isize;
+                    self.copy_image(id, db, entry, which, batch);
+                    grown += entry.heap_bytes() as isize - before;
                     // The reaper has read past the place of the hint that is about to be written.
                     if let Some(at) = entry.deadline().filter(|at| at.0 <= loaded && !entry.has(flag::ARMED))
                     {
@@ -132,7 +134,7 @@ impl Store {
         for (at, bucket) in late {
             shard.watch(at, db, bucket);
         }
-        shard.note_shrunk(shrunk);
+        shard.note_grown(grown);
         next
     }
 
@@ -149,7 +151,7 @@ impl Store {
         }
     }
 
-    /// Copies one entry's image if it is wanted. Returns by how many bytes the entry shrank.
+    /// Copies one entry's image if it is wanted. The entry may change its size a little.
     fn copy_image(
         &self,
         shard: ShardId,
@@ -157,21 +159,21 @@ impl Store {
         entry: &mut Entry,
         which: Which,
         batch: &mut SpillBatch,
-    ) -> usize {
+    ) {
         if !entry.has(flag::DIRTY) || entry.has(flag::IN_FLIGHT) {
-            return 0;
+            return;
         }
         if matches!(entry.body(), BodyRef::Boxed(Value::Unresolved(_))) {
-            return 0;
+            return;
         }
         if let Which::Cool { durable } = which {
             if entry.lsn() > durable {
-                return 0;
+                return;
             }
             // A hot entry is likely to change again; its turn comes when it has cooled down.
             if entry.freq() > 2 {
                 entry.set_freq(entry.freq() - 1);
-                return 0;
+                return;
             }
         }
         let bucket = self.hasher.hash(entry.key()).bucket;
@@ -185,7 +187,7 @@ impl Store {
         }
         match entry.kind() {
             Kind::Tombstone => batch.rows.delete(Family::Keys, &batch.key),
-            Kind::Absent => return 0,
+            Kind::Absent => return,
             _ => self.copy_value(db, entry, batch),
         }
         if let Some(at) = deadline {
@@ -195,9 +197,8 @@ impl Store {
         }
         batch.max_lsn = batch.max_lsn.max(entry.lsn());
         batch.items.push(Item { shard, db, lsn: entry.lsn(), bucket, key: Box::from(entry.key()) });
-        let shrunk = without_hint(entry);
+        drop_noted_hint(entry);
         entry.set(flag::IN_FLIGHT | flag::COLD);
-        shrunk
     }
 
     fn copy_value(&self, db: DbId, entry: &mut Entry, batch: &mut SpillBatch) {
@@ -288,12 +289,11 @@ fn put_row(batch: &mut SpillBatch, row: &Row<'_>) {
     batch.rows.put(Family::Keys, &batch.key, &batch.value);
 }
 
-/// Drops the noted hint of an entry: the batch removes its row. Returns the bytes saved.
-fn without_hint(entry: &mut Entry) -> usize {
+/// Drops the noted hint of an entry: the batch removes its row.
+fn drop_noted_hint(entry: &mut Entry) {
     if !entry.has(flag::HINT) {
-        return 0;
+        return;
     }
-    let before = entry.heap_bytes();
     let boxed = entry.take_boxed();
     let was_boxed = boxed.is_some();
     let mut copy = {
@@ -308,7 +308,6 @@ fn without_hint(entry: &mut Entry) -> usize {
     debug_assert_eq!(copy.kind() == Kind::Boxed, was_boxed);
     copy.inherit(entry, flag::DIRTY | flag::COLD | flag::IN_FLIGHT | flag::RAW | flag::ARMED);
     *entry = copy;
-    before - entry.heap_bytes()
 }
 
 /// Key of the `meta` row of a dead incarnation.

@@ -287,8 +287,26 @@ impl Rig {
         keys
     }
 
+    /// The memory that each shard says it holds is what its entries hold.
+    pub fn check_bytes(&self) {
+        for id in (0..64u8).map(lux_engine::ids::ShardId) {
+            let shard = self.engine.store().lock(id);
+            let (mut bytes, mut dirty) = (0, 0);
+            for part in shard.dbs() {
+                part.table.for_each(|entry| {
+                    bytes += entry.heap_bytes();
+                    if entry.has(lux_engine::keyspace::entry::flag::DIRTY) {
+                        dirty += entry.heap_bytes();
+                    }
+                });
+            }
+            assert_eq!((shard.bytes, shard.dirty_bytes), (bytes, dirty), "bytes of shard {id}");
+        }
+    }
+
     /// DBSIZE and the number of deadlines equal a recount of entries and rows.
     pub fn check_counters(&self) {
+        self.check_bytes();
         self.try_counters().unwrap_or_else(|error| panic!("{error}"));
     }
 
