@@ -207,18 +207,10 @@ fn persistence(state: &ServerState, _: &CommandTable, out: &mut String) {
     line(out, "last_open_cut_bytes", report.wal.cut.as_ref().map_or(0, |cut| cut.bytes));
 }
 
-/// Hits and misses of all shards.
-pub fn hits_and_misses(store: &Store) -> (u64, u64) {
-    Store::shard_ids().fold((0, 0), |(hits, misses), id| {
-        let shard = store.lock(id);
-        (hits + shard.hits, misses + shard.misses)
-    })
-}
-
 fn stats(state: &ServerState, _: &CommandTable, out: &mut String) {
     let [ops, bytes_in, bytes_out] = state.rates.per_second();
     let store = state.engine.store();
-    let (hits, misses) = hits_and_misses(store);
+    let (hits, misses) = store.hits_and_misses();
     let base = state.baseline.lock().clone();
     line(out, "total_connections_received", state.total(|w| &w.connections));
     line(out, "total_commands_processed", state.total(|w| &w.commands_total));
@@ -351,7 +343,7 @@ pub fn tier_numbers(state: &ServerState) -> Vec<(&'static str, u64)> {
     let store = state.engine.store();
     let (hot_bytes, dirty_bytes) = store.hot_bytes();
     let (hot_keys, keys) = (hot_keys(store), all_keys(state));
-    let (hits, misses) = hits_and_misses(store);
+    let (hits, misses) = store.hits_and_misses();
     let cold = store.cold.stats();
     let counters = &store.stats;
     let lag = state.engine.wal().last_lsn().0.saturating_sub(state.engine.keeper().redo().0.0);

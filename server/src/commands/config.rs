@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use lux_engine::glob::{Case, is_match};
 
-use crate::admin::{help, info};
+use crate::admin::help;
 use crate::config::{Change, PARAMETERS, Parameter, find, rewrite};
 use crate::dispatch::args::Args;
 use crate::dispatch::context::Context;
@@ -147,7 +147,7 @@ fn config_resetstat(ctx: &mut Context<'_>, _: Args<'_>, reply: &mut dyn ReplySin
     state.workers.iter().for_each(|worker| worker.reset());
     state.rejected_connections.store(0, Relaxed);
     let store = ctx.engine().store();
-    let (hits, misses) = info::hits_and_misses(store);
+    let (hits, misses) = store.hits_and_misses();
     let (expired, dropped) = (store.stats.expired.load(Relaxed), store.stats.dropped.load(Relaxed));
     *state.baseline.lock() = Baseline { hits, misses, expired, dropped };
     reply.ok();
