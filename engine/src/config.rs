@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::env::{Clock, FileSystem};
-use crate::eviction::Policy;
+use crate::eviction::policy::Policy;
 use crate::tier::memory::MemoryStore;
 use crate::wal::FsyncPolicy;
 

@@ -77,36 +77,13 @@ impl Engine {
         };
         let identity = Identity::open(&**files, dir, config.entropy)?;
         let cold = open_cold(&config)?;
-        let ColdState { marker, highest } = read_cold_state(&*cold)?;
+        let state = read_cold_state(&*cold)?;
         let hot_limit = usize::try_from(config.maxmemory / 100 * 60).unwrap_or(usize::MAX);
         let store = Arc::new(Store::new(identity.hash_seed, identity.openings, cold, hot_limit));
         #[cfg(feature = "failpoints")]
         store.failpoints.set(config.failpoints);
-        if let Some(marker) = &marker {
-            if marker.store_id != identity.store_id {
-                let detail = "the cold tier belongs to another store".to_string();
-                return Err(Error::Format { path: dir.clone(), detail });
-            }
-            load_marker(&store, marker);
-        }
-        let has_rows = marker.is_some() || highest > Lsn(0);
-        store.has_cold.store(has_rows, Ordering::Relaxed);
-        let redo_lsn = marker.as_ref().map_or(Lsn(0), |marker| marker.redo_lsn);
-        let from = OpenFrom {
-            redo_lsn,
-            highest_written: highest,
-            timeline: marker.as_ref().map_or(0, |marker| marker.timeline),
-        };
-        let mut replay = Replay::new(&store, config.clock.unix_ms(), highest);
-        let (wal, wal_report) = Wal::open(
-            Arc::clone(files),
-            Arc::clone(&config.clock),
-            wal_config(&config, identity.store_id),
-            from,
-            &mut |record| replay.record(&record),
-        )?;
-        let highest = replay.finish();
-        find_dead_databases(&store, wal.last_lsn())?;
+        let redo_lsn = state.marker.as_ref().map_or(Lsn(0), |marker| marker.redo_lsn);
+        let (wal, wal_report, highest) = recover(&config, &identity, &store, &state)?;
         let core = Arc::new(Core {
             promoter: Promoter::new(Arc::clone(&store)),
             store,
@@ -338,6 +315,38 @@ impl Engine {
     pub fn scan(&self, db: DbIndex, from: u32, count: u64) -> Result<ScanStep> {
         self.shared.core.store.scan(db, from, count, self.now_ms())
     }
+}
+
+/// Brings a store to its last logged commit: marker, log, databases that died. Returns the log and
+/// the highest LSN of any row.
+fn recover(
+    config: &EngineConfig,
+    identity: &Identity,
+    store: &Store,
+    state: &ColdState,
+) -> Result<(Arc<Wal>, WalReport, Lsn)> {
+    let mut from = OpenFrom { redo_lsn: Lsn(0), highest_written: state.highest, timeline: 0 };
+    if let Some(marker) = &state.marker {
+        if marker.store_id != identity.store_id {
+            let detail = "the cold tier belongs to another store".to_string();
+            return Err(Error::Format { path: config.dir.clone(), detail });
+        }
+        load_marker(store, marker);
+        (from.redo_lsn, from.timeline) = (marker.redo_lsn, marker.timeline);
+    }
+    let has_rows = state.marker.is_some() || state.highest > Lsn(0);
+    store.has_cold.store(has_rows, Ordering::Relaxed);
+    let mut replay = Replay::new(store, config.clock.unix_ms(), state.highest);
+    let (wal, report) = Wal::open(
+        Arc::clone(&config.files),
+        Arc::clone(&config.clock),
+        wal_config(config, identity.store_id),
+        from,
+        &mut |record| replay.record(&record),
+    )?;
+    let highest = replay.finish();
+    find_dead_databases(store, wal.last_lsn())?;
+    Ok((wal, report, highest))
 }
 
 /// Largest commit for a memory bound.

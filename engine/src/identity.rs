@@ -53,6 +53,15 @@ impl Identity {
         Ok(identity)
     }
 
+    /// Reads the identity of a folder without opening it.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if there is no store, else as [`Identity::open`].
+    pub fn read(files: &dyn FileSystem, dir: &Path) -> Result<Identity> {
+        let path = dir.join(NAME);
+        Identity::decode(&read(files, &path)?, &path)
+    }
+
     fn write(&self, files: &dyn FileSystem, dir: &Path) -> Result<()> {
         let temporary = dir.join(TEMPORARY);
         let io = |op: &'static str| move |e| Error::io(op, dir.join(TEMPORARY), e);

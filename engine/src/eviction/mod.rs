@@ -6,7 +6,7 @@
 //! commits (operation `evicted`), chosen by sampling as in Redis. A key that is not in memory
 //! counts as used least; among those the choice is random.
 
-mod policy;
+pub mod policy;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};

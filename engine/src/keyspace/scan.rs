@@ -33,6 +33,17 @@ pub struct ScanStep {
     pub keys: Vec<(Vec<u8>, TypeTag)>,
 }
 
+/// The row keys of buckets `from..=to`.
+fn row_bounds(db: DbId, from: u32, to: u32) -> (Vec<u8>, Vec<u8>) {
+    let (mut lower, mut upper) = (Vec::new(), Vec::new());
+    schema::put_row_key(&mut lower, db, from, b"");
+    match to.checked_add(1) {
+        Some(end) => schema::put_row_key(&mut upper, db, end, b""),
+        None => upper.extend_from_slice(&schema::db_range(db).1),
+    }
+    (lower, upper)
+}
+
 impl Store {
     /// Returns the keys of a bucket range that starts at `from` and holds about `count` keys.
     /// Keys past their deadline at `now_ms` are left out.
@@ -79,12 +90,7 @@ impl Store {
         // what changed.
         let mut waiting: HashMap<Vec<u8>, Option<Option<ExpireAt>>> = HashMap::new();
         let has_cold = self.has_cold.load(Ordering::Relaxed);
-        let (mut lower, mut upper) = (Vec::new(), Vec::new());
-        schema::put_row_key(&mut lower, db, from, b"");
-        match to.checked_add(1) {
-            Some(end) => schema::put_row_key(&mut upper, db, end, b""),
-            None => upper.extend_from_slice(&schema::db_range(db).1),
-        }
+        let (lower, upper) = row_bounds(db, from, to);
         let skips_hot = self.failpoints.breaks(Break::ScanPromise);
         let mut cold = None;
         let last = Store::shard_ids().last();

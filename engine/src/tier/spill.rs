@@ -152,14 +152,7 @@ impl Store {
     }
 
     /// Copies one entry's image if it is wanted. The entry may change its size a little.
-    fn copy_image(
-        &self,
-        shard: ShardId,
-        db: DbId,
-        entry: &mut Entry,
-        which: Which,
-        batch: &mut SpillBatch,
-    ) {
+    fn copy_image(&self, shard: ShardId, db: DbId, entry: &mut Entry, which: Which, batch: &mut SpillBatch) {
         if !entry.has(flag::DIRTY) || entry.has(flag::IN_FLIGHT) {
             return;
         }

@@ -18,6 +18,7 @@ const FAMILIES: &[&[CommandSpec]] = &[
     commands::string::COMMANDS,
     commands::bitmap::COMMANDS,
     commands::generic::COMMANDS,
+    commands::expire::COMMANDS,
     commands::connection::COMMANDS,
     commands::admin::COMMANDS,
     commands::command::COMMANDS,

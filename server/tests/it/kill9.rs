@@ -25,7 +25,7 @@ const ROUNDS_MIN: usize = 6;
 const TIME_MAX: Duration = Duration::from_secs(28);
 const MAXMEMORY: &str = "32mb";
 /// Bytes that must have been written at the end for the run to say something about eviction.
-const VOLUME_MIN: u64 = 3 * 32 * 1024 * 1024;
+const VOLUME_MIN: u64 = 2 * 32 * 1024 * 1024;
 
 const PLAIN_KEYS: u64 = 12_000;
 const COUNTER_KEYS: u64 = 200;
