@@ -254,11 +254,11 @@ impl Keeper {
                 continue;
             }
             let outcome = self.step(request, &mut last_progress);
-            if let Err(error) = outcome {
-                if !matches!(error, Error::NoSpace { .. }) {
-                    tracing::error!(%error, "write-back failed; no further writes until a restart");
-                    self.core.wal.latch(error);
-                }
+            if let Err(error) = outcome
+                && !matches!(error, Error::NoSpace { .. })
+            {
+                tracing::error!(%error, "write-back failed; no further writes until a restart");
+                self.core.wal.latch(error);
             }
         }
     }

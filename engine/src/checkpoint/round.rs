@@ -212,10 +212,10 @@ impl Keeper {
         let mut cursor = store.cold.cursor(Family::Meta, DEAD_PREFIX, &upper, None)?;
         cursor.seek(DEAD_PREFIX)?;
         while let Some((key, lsn)) = cursor.row() {
-            if let Some((db, incarnation, lsn)) = parse_dead(key, lsn) {
-                if lsn <= redo_lsn {
-                    done.push((key.to_vec(), db, incarnation));
-                }
+            if let Some((db, incarnation, lsn)) = parse_dead(key, lsn)
+                && lsn <= redo_lsn
+            {
+                done.push((key.to_vec(), db, incarnation));
             }
             cursor.advance()?;
         }

@@ -11,7 +11,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 
-use super::entry::BodyRef;
+use super::entry::{BodyRef, Entry};
 use super::store::Store;
 use crate::codec::Reader;
 use crate::error::Result;
@@ -31,6 +31,12 @@ pub struct ScanStep {
     pub next: Option<u32>,
     /// The keys and their types, in no particular order.
     pub keys: Vec<(Vec<u8>, TypeTag)>,
+}
+
+/// The type of an entry's value; `None` for a tombstone or a dead key.
+fn live_tag(entry: &Entry, now_ms: u64) -> Option<TypeTag> {
+    let is_dead = entry.deadline().is_some_and(|at| at.is_past(now_ms));
+    (entry.is_value() && !is_dead).then_some(TypeTag::String)
 }
 
 /// The row keys of buckets `from..=to`.
@@ -102,13 +108,7 @@ impl Store {
                         waiting.insert(entry.key().to_vec(), new_deadline(deltas));
                         return;
                     }
-                    let is_dead = entry.deadline().is_some_and(|at| at.is_past(now_ms));
-                    let tag = match entry.body() {
-                        BodyRef::Tombstone | BodyRef::Absent => None,
-                        _ if is_dead => None,
-                        _ => Some(TypeTag::String),
-                    };
-                    hot.insert(entry.key().to_vec(), (bucket, tag));
+                    hot.insert(entry.key().to_vec(), (bucket, live_tag(entry, now_ms)));
                 });
             }
             if has_cold && Some(id) == last {

@@ -218,10 +218,10 @@ impl Shard {
     /// # Errors
     /// Only in replay: a delta whose base is not there (corruption).
     pub fn apply(&mut self, hash: KeyHash, effect: &Effect<'_>, lsn: Lsn, origin: Origin) -> Result<Applied> {
-        if !self.fetches.is_empty() {
-            if let Some(slot) = self.fetches.get_mut(&(effect.db, Box::from(effect.key))) {
-                slot.is_stale = true;
-            }
+        if !self.fetches.is_empty()
+            && let Some(slot) = self.fetches.get_mut(&(effect.db, Box::from(effect.key)))
+        {
+            slot.is_stale = true;
         }
         match effect.change {
             Change::Put { body, deadline, old, is_raw } => {

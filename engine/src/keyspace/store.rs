@@ -194,10 +194,10 @@ impl Store {
         {
             shard.drop_tombstone(effect.db, hash, effect.key);
         }
-        if let Some(at) = applied.deadline {
-            if self.is_near(at, now_ms) {
-                shard.arm(hash, effect.db, effect.key, at, applied.deadline_before);
-            }
+        if let Some(at) = applied.deadline
+            && self.is_near(at, now_ms)
+        {
+            shard.arm(hash, effect.db, effect.key, at, applied.deadline_before);
         }
         if let Some(stale) = applied.stale_hint {
             shard.stale_hints.push((effect.db, stale, Box::from(effect.key)));
@@ -232,11 +232,11 @@ impl Store {
         for key in keys {
             let hash = self.hasher.hash(key);
             let mut shard = self.lock(hash.shard);
-            if let Some(part) = shard.db_mut(db) {
-                if part.table.remove(hash, key).is_some() {
-                    part.keys -= 1;
-                    part.hot -= 1;
-                }
+            if let Some(part) = shard.db_mut(db)
+                && part.table.remove(hash, key).is_some()
+            {
+                part.keys -= 1;
+                part.hot -= 1;
             }
         }
         Ok(())

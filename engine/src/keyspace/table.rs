@@ -63,6 +63,12 @@ impl PageTable {
         self.len
     }
 
+    /// Whether there are no entries.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
     /// Number of pages.
     #[must_use]
     pub fn pages(&self) -> usize {

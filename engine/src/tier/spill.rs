@@ -196,19 +196,19 @@ impl Store {
 
     fn copy_value(&self, db: DbId, entry: &mut Entry, batch: &mut SpillBatch) {
         let (lsn, deadline, is_raw) = (entry.lsn(), entry.deadline(), entry.has(flag::RAW));
-        if let Some(Value::String(string)) = entry.boxed_mut() {
-            if string.len() > PAGED_MIN || string.paged().is_some() {
-                let fresh = self.allot_incarnation();
-                let (incarnation, pages) = string.take_dirty_pages(fresh);
-                let mut page_key = Vec::with_capacity(16);
-                for page in pages {
-                    page_key.clear();
-                    schema::put_page_key(&mut page_key, db, incarnation, page);
-                    batch.rows.put(Family::Elements, &page_key, string.page(page));
-                }
-                let body = RowBody::Paged { incarnation, len: string.len() as u64 };
-                return put_row(batch, &Row { lsn, deadline, is_raw, body });
+        if let Some(Value::String(string)) = entry.boxed_mut()
+            && (string.len() > PAGED_MIN || string.paged().is_some())
+        {
+            let fresh = self.allot_incarnation();
+            let (incarnation, pages) = string.take_dirty_pages(fresh);
+            let mut page_key = Vec::with_capacity(16);
+            for page in pages {
+                page_key.clear();
+                schema::put_page_key(&mut page_key, db, incarnation, page);
+                batch.rows.put(Family::Elements, &page_key, string.page(page));
             }
+            let body = RowBody::Paged { incarnation, len: string.len() as u64 };
+            return put_row(batch, &Row { lsn, deadline, is_raw, body });
         }
         let body = match entry.body() {
             BodyRef::Int(value) => RowBody::Int(value),

@@ -424,10 +424,8 @@ impl<'e> Txn<'e> {
                 }
                 _ => {}
             }
-            if is_watched {
-                if let Some(index) = store.db_index(effect.db) {
-                    self.core.hook.push(lsn, index, effect.key, effect.operation);
-                }
+            if is_watched && let Some(index) = store.db_index(effect.db) {
+                self.core.hook.push(lsn, index, effect.key, effect.operation);
             }
             self.break_isolation();
         }

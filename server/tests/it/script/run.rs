@@ -125,6 +125,11 @@ impl CommandTable {
     }
 }
 
+/// How many files run at once. A restart mostly waits for the disk.
+fn workers(mode: Mode) -> usize {
+    if mode == Mode::Restarted { 4 * WORKERS } else { WORKERS }
+}
+
 /// Runs every script and panics with all mismatches.
 pub fn run_corpus(target: Target) {
     let Some(_) = target.program.path() else {
@@ -147,7 +152,7 @@ pub fn run_corpus(target: Target) {
     let totals = Totals::default();
     let next = AtomicUsize::new(0);
     thread::scope(|scope| {
-        for _ in 0..WORKERS.min(scripts.len()) {
+        for _ in 0..workers(target.mode).min(scripts.len()) {
             scope.spawn(|| {
                 let mut server = None;
                 // ORDERING: a counter handing out distinct indexes.
