@@ -107,7 +107,7 @@ impl PageTable {
     }
 
     /// Finds an entry of any kind to change it. A change of its DIRTY flag goes through
-    /// [`PageTable::set_dirty`].
+    /// [`PageTable::update`].
     #[inline]
     pub fn find_mut(&mut self, hash: KeyHash, key: &[u8]) -> Option<&mut Entry> {
         let page = self.page_of(hash.bucket);

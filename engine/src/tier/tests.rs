@@ -1,5 +1,6 @@
 //! Tests of the cold tier: what a crash keeps, what a bulk drop takes, and that RocksDB and its
 //! twin answer alike.
+#![cfg_attr(not(feature = "rocks"), expect(dead_code, reason = "the mirror compares with RocksDB"))]
 
 use std::collections::BTreeMap;
 use std::io;

@@ -4,7 +4,7 @@
 //! their replies leave with one write. The next batch is read only when those are written, so a
 //! client that does not read its replies holds no more than one batch of them.
 //!
-//! A connection that waits for its client owns no buffers: the worker keeps a few [`Workspace`]s
+//! A connection that waits for its client owns no buffers: the worker keeps a few workspaces
 //! and lends one to whoever has something to do.
 
 mod input;
