@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use lux_engine::config::MemoryProbe;
 use lux_engine::env::real::{SystemClock, SystemFiles};
 use lux_engine::eviction::Policy;
+use lux_engine::keyspace::store::NEAR_MS;
 use lux_engine::wal::FsyncPolicy;
 use lux_engine::{Cold, Engine, EngineConfig, Error, Result};
 
@@ -49,7 +50,8 @@ fn fsync(config: &Config) -> FsyncPolicy {
 }
 
 fn checkpoint_interval_ms(config: &Config) -> u64 {
-    config.checkpoint_interval.unsigned_abs() * 1000
+    // A deadline beyond the near window is watched once a round has written its hint.
+    (config.checkpoint_interval.unsigned_abs() * 1000).min(NEAR_MS / 2)
 }
 
 #[cfg(feature = "rocks")]

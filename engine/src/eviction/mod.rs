@@ -53,7 +53,7 @@ struct Candidate {
 }
 
 impl DiskGuard {
-    /// A guard; call [`DiskGuard::look`] every second or so.
+    /// A guard; call [`DiskGuard::look`] several times a second.
     pub fn new(
         core: Arc<Core>,
         clock: Arc<dyn Clock>,
@@ -183,13 +183,15 @@ impl DiskGuard {
         let store = &self.core.store;
         let hash = store.hasher.hash(key);
         let id = store.db_id(db);
-        let (freq, deadline) = {
+        let hot = {
             let shard = store.lock(hash.shard);
             let entry = shard.db(id).and_then(|part| part.table.find(hash, key));
-            match entry {
-                Some(entry) => (Some(entry.freq()), entry.deadline()),
-                None => (None, cold_deadline(store, id, hash.bucket, key)),
-            }
+            entry.map(|entry| (entry.freq(), entry.deadline()))
+        };
+        // The row is read with no lock held.
+        let (freq, deadline) = match hot {
+            Some((freq, deadline)) => (Some(freq), deadline),
+            None => (None, cold_deadline(store, id, hash.bucket, key)),
         };
         if policy.is_volatile() && deadline.is_none() {
             return None;

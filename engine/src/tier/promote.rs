@@ -193,6 +193,10 @@ impl Promoter {
                 }
             };
         });
+        if tier == ReadTier::Cached {
+            let count = answered.iter().filter(|done| **done).count();
+            self.store.stats.cached_answers.fetch_add(count as u64, Ordering::Relaxed);
+        }
         let mut rest = Vec::new();
         for (job, done) in jobs.into_iter().zip(answered) {
             match (&outcome, done) {
