@@ -23,7 +23,7 @@ use crate::keyspace::scan::ScanStep;
 use crate::keyspace::store::{DATABASES, Store};
 use crate::recovery::{ColdState, Replay, load_marker, read_cold_state};
 use crate::tier::promote::{FetchTicket, Promoter};
-use crate::tier::{ColdStore, Family, warm};
+use crate::tier::{ColdStore, Family, memory_division, warm};
 use crate::txn::{Core, Mode, Scratch, Txn};
 use crate::wal::{FsyncPolicy, OpenFrom, Wal, WalConfig, WalReport};
 
@@ -252,6 +252,16 @@ impl Engine {
     #[must_use]
     pub fn disk(&self) -> &DiskGuard {
         &self.shared.disk
+    }
+
+    /// Changes the bound on the memory of the process: the hot tier follows within a second. The
+    /// size of log segments and of the table cache stays as it was at the opening.
+    pub fn set_maxmemory(&self, bytes: u64) {
+        let shared = &self.shared;
+        shared.core.commit_max.store(commit_max(bytes), Ordering::Relaxed);
+        shared.keeper.set_maxmemory(bytes);
+        let (cache_bytes, memtable_bytes) = memory_division(bytes);
+        shared.core.store.cold.set_memory(cache_bytes, memtable_bytes);
     }
 
     /// The log: durable LSN, waits for it, status.

@@ -32,7 +32,7 @@ pub fn open(config: &Config) -> Result<Engine> {
 /// Applies what CONFIG SET may change.
 pub fn apply(engine: &Engine, config: &Config) {
     engine.set_fsync(fsync(config));
-    engine.keeper().maxmemory.store(config.maxmemory.unsigned_abs(), Relaxed);
+    engine.set_maxmemory(config.maxmemory.unsigned_abs());
     engine.disk().configure(policy(config), config.maxdisk.unsigned_abs());
     engine.keeper().interval_ms.store(checkpoint_interval_ms(config), Relaxed);
 }

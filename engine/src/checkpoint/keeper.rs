@@ -161,10 +161,15 @@ impl Keeper {
 
     /// Takes the settings that concern write-back and the budget.
     pub fn configure(&self, config: &EngineConfig) {
-        self.redo_max.store((config.maxmemory / 2).min(256 << 20), Ordering::Relaxed);
+        self.set_maxmemory(config.maxmemory);
         self.interval_ms.store(config.checkpoint_interval_ms, Ordering::Relaxed);
-        self.maxmemory.store(config.maxmemory, Ordering::Relaxed);
         *self.probe.lock() = config.memory_probe.clone();
+    }
+
+    /// Sets the memory bound, and with it how much log may have to be replayed.
+    pub fn set_maxmemory(&self, bytes: u64) {
+        self.redo_max.store((bytes / 2).min(256 << 20), Ordering::Relaxed);
+        self.maxmemory.store(bytes, Ordering::Relaxed);
     }
 
     /// Divides the memory bound anew: what the process uses besides entries is measured, the

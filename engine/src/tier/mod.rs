@@ -197,6 +197,13 @@ pub struct FamilyStats {
     pub files_per_level: Vec<u64>,
 }
 
+/// Bytes of block cache and of memtables for a memory bound on the process.
+#[must_use]
+pub fn memory_division(budget_bytes: u64) -> (usize, usize) {
+    let budget = usize::try_from(budget_bytes).unwrap_or(usize::MAX);
+    ((budget / 8).max(4 << 20), (budget / 20).clamp(4 << 20, 256 << 20))
+}
+
 /// An ordered store of rows in families.
 pub trait ColdStore: Send + Sync {
     /// Reads one row; the bytes live in `out`, which is cleared first.

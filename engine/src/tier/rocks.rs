@@ -71,11 +71,12 @@ impl RocksConfig {
     #[must_use]
     pub fn for_budget(dir: impl Into<PathBuf>, budget_bytes: u64) -> Self {
         let budget = usize::try_from(budget_bytes).unwrap_or(usize::MAX);
+        let (cache_bytes, memtable_bytes) = super::memory_division(budget_bytes);
         RocksConfig {
             dir: dir.into(),
             create: true,
-            cache_bytes: (budget / 8).max(4 * MIB),
-            memtable_bytes: (budget / 20).clamp(4 * MIB, 256 * MIB),
+            cache_bytes,
+            memtable_bytes,
             max_open_files: max_open_files(budget),
             background_jobs: if budget < GIB { 2 } else { 4 },
             direct_reads: false,

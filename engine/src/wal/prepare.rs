@@ -301,6 +301,8 @@ impl Log {
         let from = self.dir.join(RESERVE_NAME);
         let id = self.take_segment_id();
         if !reserve.reserved {
+            // Ordinary records must not take the space that the removal below gives back.
+            self.tail.lock().write_full = true;
             // The bytes cannot be reused in place here; removing the file makes space for new ones.
             self.files.remove(&from).map_err(|e| Error::io("remove", &from, e))?;
             self.sync_dir()?;

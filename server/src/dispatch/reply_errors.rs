@@ -226,7 +226,7 @@ pub fn internal(name: &str) -> CommandError {
 pub fn engine(error: &lux_engine::error::Error) -> CommandError {
     use lux_engine::error::Error;
     match error {
-        Error::Latched { .. } | Error::Io { .. } | Error::Corruption { .. } | Error::Closed => misconf(error),
+        Error::Latched { .. } => misconf(error),
         Error::NoSpace { .. } | Error::OutOfMemory { .. } => {
             CommandError::composed(format!("OOM command not allowed: {error}"))
         }
