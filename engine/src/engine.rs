@@ -30,6 +30,9 @@ use crate::wal::{FsyncPolicy, OpenFrom, Wal, WalConfig, WalReport};
 /// Time between two looks at the disk.
 const DISK_LOOK: Duration = Duration::from_millis(250);
 
+/// With more log segments than this at an opening, a checkpoint is made at once.
+const SEGMENTS_MAX: usize = 4;
+
 /// An open store. Cheap to clone; the store closes with [`Engine::close`].
 #[derive(Clone)]
 pub struct Engine {
@@ -118,6 +121,11 @@ impl Engine {
             }),
         };
         engine.start_threads(&config)?;
+        if config.is_background && engine.shared.report.wal.segments > SEGMENTS_MAX {
+            // Every opening reads and syncs them all; a server that dies again and again adds one
+            // each time.
+            drop(engine.request_checkpoint());
+        }
         Ok(engine)
     }
 

@@ -130,6 +130,15 @@ fn workers(mode: Mode) -> usize {
     if mode == Mode::Restarted { 4 * WORKERS } else { WORKERS }
 }
 
+/// Of how many due restarts one is made: `LUX_RESTART_EVERY`, 1 for all of them (some ten minutes).
+fn restart_every() -> usize {
+    env::var("LUX_RESTART_EVERY")
+        .ok()
+        .and_then(|every| every.parse().ok())
+        .filter(|every| *every > 0)
+        .unwrap_or(6)
+}
+
 /// Runs every script and panics with all mismatches.
 pub fn run_corpus(target: Target) {
     let Some(_) = target.program.path() else {
@@ -236,6 +245,9 @@ struct Runner<'a> {
     variables: Variables,
     /// Something may have changed since the server was last restarted.
     changed: bool,
+    /// How often a restart was due. It starts at another number in each script, so that sampling
+    /// does not always meet the same places.
+    changes_seen: usize,
     updating: bool,
     changes: Changes,
     totals: &'a Totals,
@@ -261,6 +273,7 @@ impl<'a> Runner<'a> {
             sessions: HashMap::new(),
             variables: Variables::new(),
             changed: false,
+            changes_seen: script.name.len(),
             updating,
             changes: Changes::new(),
             totals,
@@ -500,6 +513,10 @@ impl<'a> Runner<'a> {
 
     fn restart_if_changed(&mut self) -> io::Result<()> {
         if self.target.mode != Mode::Restarted || !self.changed {
+            return Ok(());
+        }
+        self.changes_seen += 1;
+        if !self.changes_seen.is_multiple_of(restart_every()) {
             return Ok(());
         }
         self.changed = false;
