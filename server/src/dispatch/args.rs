@@ -3,6 +3,8 @@
 //! Arguments are ranges into the buffer they arrived in: nothing is copied or allocated. All of
 //! them are bytes; a number or a keyword is only what a handler asks for at that place.
 
+pub use lux_engine::value::string::number::{parse_double as parse_float, parse_int};
+
 use super::reply::CommandError;
 use super::reply_errors as errors;
 
@@ -159,38 +161,6 @@ impl<'a> Iterator for Args<'a> {
     }
 }
 
-/// Reads an integer in the one spelling Redis takes: an optional `-`, no leading zeros, no spaces.
-#[must_use]
-pub fn parse_int(text: &[u8]) -> Option<i64> {
-    let (negative, digits) = match text {
-        [b'-', digits @ ..] => (true, digits),
-        digits => (false, digits),
-    };
-    let magnitude = match digits {
-        [b'0'] if !negative => return Some(0),
-        [b'1'..=b'9', ..] if digits.len() <= 19 => parse_digits(digits)?,
-        _ => return None,
-    };
-    if negative { 0i64.checked_sub_unsigned(magnitude) } else { i64::try_from(magnitude).ok() }
-}
-
-/// At most 19 decimal digits, so the sum stays below 10^19 and cannot overflow.
-fn parse_digits(digits: &[u8]) -> Option<u64> {
-    digits.iter().try_fold(0u64, |sum, byte| {
-        let digit = byte.wrapping_sub(b'0');
-        (digit <= 9).then(|| sum * 10 + u64::from(digit))
-    })
-}
-
-/// Reads a floating-point number as C's `strtod` does for the spellings people use: decimal,
-/// exponent, `inf`, `infinity`, an optional sign. NaN, spaces and leftovers are no number.
-#[must_use]
-pub fn parse_float(text: &[u8]) -> Option<f64> {
-    let value: f64 = std::str::from_utf8(text).ok()?.parse().ok()?;
-    let overflowed = value.is_infinite() && !text.iter().any(|b| b.eq_ignore_ascii_case(&b'i'));
-    (!value.is_nan() && !overflowed).then_some(value)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -207,39 +177,6 @@ mod tests {
             })
             .collect();
         run(Args::new(Argv::new(&bytes, &ranges), 1))
-    }
-
-    #[test]
-    fn integers_have_one_spelling() {
-        for (text, value) in [
-            ("0", Some(0)),
-            ("-1", Some(-1)),
-            ("9223372036854775807", Some(i64::MAX)),
-            ("-9223372036854775808", Some(i64::MIN)),
-            ("9223372036854775808", None),
-            ("-9223372036854775809", None),
-            ("99999999999999999999", None),
-            ("-0", None),
-            ("01", None),
-            ("+1", None),
-            (" 1", None),
-            ("1 ", None),
-            ("", None),
-            ("-", None),
-            ("1a", None),
-        ] {
-            assert_eq!(parse_int(text.as_bytes()), value, "{text:?}");
-        }
-    }
-
-    #[test]
-    fn floats_refuse_nan_spaces_and_overflow() {
-        assert_eq!(parse_float(b"1.5e3"), Some(1500.0));
-        assert_eq!(parse_float(b"+inf"), Some(f64::INFINITY));
-        assert_eq!(parse_float(b"-Infinity"), Some(f64::NEG_INFINITY));
-        for text in ["nan", " 1", "1 ", "", "1e999", "0x", "1..2"] {
-            assert_eq!(parse_float(text.as_bytes()), None, "{text:?}");
-        }
     }
 
     #[test]
