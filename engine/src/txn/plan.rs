@@ -279,7 +279,7 @@ impl<'e> Txn<'e> {
             return Ok(false);
         };
         let Some(entry) = part.table.find(hash, key) else {
-            if part.keys != part.hot {
+            if part.may_be_cold(hash) {
                 return self.miss(hash, db, key);
             }
             shard.misses += 1;
