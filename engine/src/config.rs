@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::env::{Clock, FileSystem};
+use crate::env::{Clock, Defragmenter, FileSystem};
 use crate::eviction::policy::Policy;
 use crate::tier::memory::MemoryStore;
 use crate::wal::FsyncPolicy;
@@ -30,6 +30,19 @@ pub struct MemorySample {
 /// Measures the memory of the process.
 pub type MemoryProbe = Arc<dyn Fn() -> MemorySample + Send + Sync>;
 
+/// What of the cold tier's I/O bypasses the page cache.
+///
+/// Where there is room for it, the page cache is a second, larger block cache: a read from it takes a
+/// tenth of the time of one from a disk. Where there is little, the files that compactions write would
+/// push out what is read; and where it is counted against the process, reads should not fill it either.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DirectIo {
+    /// Reads of rows.
+    pub reads: bool,
+    /// Flushes and compactions.
+    pub writes: bool,
+}
+
 /// Settings of [`Engine::open`](crate::Engine::open).
 #[derive(Clone)]
 pub struct EngineConfig {
@@ -42,6 +55,8 @@ pub struct EngineConfig {
     pub maxmemory: u64,
     /// How to measure it. Without one the hot tier gets a fixed share.
     pub memory_probe: Option<MemoryProbe>,
+    /// Moves entries together when much memory lies idle; needs a probe.
+    pub defragmenter: Option<Arc<dyn Defragmenter>>,
     /// Bound on the disk space of the store, bytes; 0 for none.
     pub maxdisk: u64,
     /// What happens at `maxdisk`.
@@ -55,8 +70,8 @@ pub struct EngineConfig {
     pub read_threads: usize,
     /// Whether keeper and reaper run as threads; tests may step them instead.
     pub is_background: bool,
-    /// Whether direct I/O is used for reads of the cold tier.
-    pub direct_reads: bool,
+    /// What of the cold tier's I/O bypasses the page cache.
+    pub direct: DirectIo,
     /// Randomness for a new store's id and hash seed.
     pub entropy: [u64; 2],
     /// Invariants to break, one bit each; needs the feature `failpoints`.
@@ -80,14 +95,15 @@ impl EngineConfig {
             cold,
             maxmemory,
             memory_probe: None,
+            defragmenter: None,
             maxdisk: 0,
             policy: Policy::NoEviction,
             fsync: FsyncPolicy::EverySec,
             segment_bytes: 0,
             checkpoint_interval_ms: 60_000,
-            read_threads: 2,
+            read_threads: 8,
             is_background: true,
-            direct_reads: false,
+            direct: DirectIo::default(),
             entropy: [0x6c75_785f_7374_6f72, 0x6861_7368_5f73_6565],
             failpoints: 0,
         }

@@ -14,7 +14,7 @@ use crate::checkpoint::keeper::{Keeper, Pressure, Reply, Request};
 use crate::config::{Cold, EngineConfig};
 use crate::env::Clock;
 use crate::error::{Error, Result};
-use crate::eviction::DiskGuard;
+use crate::eviction::{DiskGuard, defrag};
 use crate::expiry::Reaper;
 use crate::hook::Hook;
 use crate::identity::Identity;
@@ -30,6 +30,8 @@ use crate::wal::{FsyncPolicy, OpenFrom, Wal, WalConfig, WalReport};
 
 /// Time between two looks at the disk.
 const DISK_LOOK: Duration = Duration::from_millis(250);
+
+const GOVERNOR: &str = "lux-governor";
 
 /// Time between two looks at memory, and while it is nearly full.
 const GOVERN: Duration = Duration::from_millis(20);
@@ -141,6 +143,8 @@ impl Engine {
         // A test that steps the workers waits for them: they must not come last.
         let lowers = config.is_background;
         let spawn = |name: String, body: Box<dyn FnOnce() + Send>| {
+            // Whoever holds writers back must not wait for them.
+            let lowers = lowers && name != GOVERNOR;
             std::thread::Builder::new()
                 .name(name)
                 .spawn(move || {
@@ -166,7 +170,7 @@ impl Engine {
                     std::thread::park_timeout(pause);
                 }
             };
-            shared.threads.lock().push(spawn("lux-governor".into(), Box::new(governor))?);
+            shared.threads.lock().push(spawn(GOVERNOR.into(), Box::new(governor))?);
             let reaper = Arc::clone(&shared.reaper);
             let thread = spawn("lux-reaper".into(), Box::new(move || reaper.run()))?;
             shared.threads.lock().push(thread);
@@ -189,6 +193,16 @@ impl Engine {
                 Err(error) => tracing::warn!(%error, "could not warm up"),
             };
             shared.threads.lock().push(spawn("lux-warm".into(), Box::new(warm))?);
+            if let (Some(defragmenter), Some(probe)) = (&config.defragmenter, &config.memory_probe) {
+                let (defragmenter, probe) = (Arc::clone(defragmenter), Arc::clone(probe));
+                let (store, keeper) = (Arc::clone(&shared.core.store), Arc::clone(&shared.keeper));
+                let is_stopping = Arc::clone(&shared.is_stopping);
+                let body = move || {
+                    let maxmemory = || keeper.maxmemory.load(Ordering::Relaxed);
+                    defrag::run(&store, &*defragmenter, &probe, maxmemory, &is_stopping);
+                };
+                shared.threads.lock().push(spawn("lux-defrag".into(), Box::new(body))?);
+            }
             let store = Arc::clone(&shared.core.store);
             let is_stopping = Arc::clone(&shared.is_stopping);
             let filters = move || {
@@ -430,7 +444,7 @@ fn open_cold(config: &EngineConfig) -> Result<Arc<dyn ColdStore>> {
         Cold::Rocks => {
             use crate::tier::rocks::{RocksConfig, RocksStore};
             let mut rocks = RocksConfig::for_budget(config.dir.join("cold"), config.maxmemory);
-            rocks.direct_reads = config.direct_reads;
+            rocks.direct = config.direct;
             Ok(Arc::new(RocksStore::open(rocks)?))
         }
     }

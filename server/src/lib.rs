@@ -5,6 +5,7 @@
 //! engine commits. Imports run in that direction only.
 
 pub mod admin;
+pub mod allocator;
 pub mod clients;
 pub mod clock;
 pub mod commands;

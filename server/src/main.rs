@@ -19,12 +19,13 @@ struct Options(*const c_char);
 unsafe impl Sync for Options {}
 
 /// jemalloc's settings: unused pages go back to the system within a quarter of a second, by its own threads, so
-/// that the measured memory follows the budget.
+/// that the measured memory follows the budget. One arena: what one thread frees another fills again, where
+/// with several each kept the holes that evictions leave (half of the hot tier, measured).
 // SAFETY: jemalloc looks for exactly this name and type; nothing else is called so.
 #[unsafe(no_mangle)]
 #[used]
 static malloc_conf: Options =
-    Options(c"background_thread:true,dirty_decay_ms:250,muzzy_decay_ms:0,narenas:4".as_ptr());
+    Options(c"background_thread:true,dirty_decay_ms:250,muzzy_decay_ms:0,narenas:1".as_ptr());
 
 fn command_line() -> Command {
     Command::new("lux")

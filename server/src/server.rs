@@ -31,7 +31,7 @@ use crate::logging::LevelHandle;
 use crate::session::{ClientHandle, Session};
 use crate::state::{Phase, ServerState, Worker};
 use crate::stats::WorkerStats;
-use crate::storage;
+use crate::{allocator, storage};
 
 /// Threads that a worker may use for jobs which block.
 const BLOCKING_THREADS_MAX: usize = 4;
@@ -60,7 +60,7 @@ fn serve(engine: Engine, loaded: Loaded, level: LevelHandle) -> Result<(), Serve
     state.tcp_port.store(config.port.unsigned_abs(), Relaxed);
     let pidfile = PidFile::write(&config)?;
     let (inboxes, workers) = start_workers(&state)?;
-    state.startup_memory.store(storage::allocator()[0], Relaxed);
+    state.startup_memory.store(allocator::numbers()[0], Relaxed);
     banner(&config, &state);
     let runtime = Builder::new_current_thread()
         .enable_all()

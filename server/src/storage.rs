@@ -5,16 +5,19 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use lux_engine::config::{MemoryProbe, MemorySample};
+use lux_engine::config::{DirectIo, MemoryProbe, MemorySample};
 use lux_engine::env::real::{SystemClock, SystemFiles};
 use lux_engine::eviction::Policy;
 use lux_engine::keyspace::store::NEAR_MS;
 use lux_engine::wal::FsyncPolicy;
 use lux_engine::{Cold, Engine, EngineConfig, Error, Result};
 
-use tikv_jemalloc_ctl::{epoch, stats};
-
+use crate::allocator::{self, JemallocPages};
 use crate::config::Config;
+use crate::machine;
+
+/// With less memory than this for the page cache, compactions would push out of it what is read.
+const ROOM_MIN: u64 = 1 << 30;
 
 /// Opens the data folder.
 pub fn open(config: &Config) -> Result<Engine> {
@@ -23,10 +26,12 @@ pub fn open(config: &Config) -> Result<Engine> {
     let maxmemory = config.maxmemory.unsigned_abs();
     let mut engine = EngineConfig::new(&config.dir, files, clock, cold(), maxmemory);
     engine.memory_probe = Some(memory_probe()?);
+    engine.defragmenter = JemallocPages::new().map(|pages| Arc::new(pages) as _);
     engine.maxdisk = config.maxdisk.unsigned_abs();
     engine.policy = policy(config);
     engine.fsync = fsync(config);
     engine.checkpoint_interval_ms = checkpoint_interval_ms(config);
+    engine.direct = direct_io(&config.cold_direct_io, machine::memory_bytes().saturating_sub(maxmemory));
     engine.entropy = entropy()?;
     Engine::open(engine)
 }
@@ -49,6 +54,16 @@ fn fsync(config: &Config) -> FsyncPolicy {
         "no" => FsyncPolicy::No,
         _ => FsyncPolicy::EverySec,
     }
+}
+
+/// `room` is the memory that is left for the page cache, bytes.
+fn direct_io(setting: &str, room: u64) -> DirectIo {
+    let writes = match setting {
+        "no" => false,
+        "auto" => room < ROOM_MIN,
+        _ => true,
+    };
+    DirectIo { reads: setting == "yes", writes }
 }
 
 fn checkpoint_interval_ms(config: &Config) -> u64 {
@@ -87,17 +102,8 @@ fn memory_probe() -> Result<MemoryProbe> {
         let mut text = [0u8; 128];
         let len = file.read_at(&mut text, 0).unwrap_or(0);
         let anonymous = anonymous_pages(&text[..len]).unwrap_or(0) * page;
-        MemorySample { anonymous, allocated: allocator()[0].min(anonymous) }
+        MemorySample { anonymous, allocated: allocator::numbers()[0].min(anonymous) }
     }))
-}
-
-/// The allocator's numbers, bytes: allocated, active, resident. Zeros where it is not jemalloc.
-#[must_use]
-pub fn allocator() -> [u64; 3] {
-    // The statistics are as of the last epoch; without one they would be stale, not wrong.
-    let _ = epoch::advance();
-    [stats::allocated::read(), stats::active::read(), stats::resident::read()]
-        .map(|read| read.map_or(0, |bytes| bytes as u64))
 }
 
 /// Anonymous memory of this process now, bytes.
@@ -126,6 +132,16 @@ fn anonymous_pages(statm: &[u8]) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_small_page_cache_is_kept_for_reads() {
+        let (little, much) = (256 << 20, 8 << 30);
+        assert_eq!(direct_io("auto", little), DirectIo { reads: false, writes: true });
+        assert_eq!(direct_io("auto", much), DirectIo { reads: false, writes: false });
+        assert_eq!(direct_io("writes", much), DirectIo { reads: false, writes: true });
+        assert_eq!(direct_io("yes", much), DirectIo { reads: true, writes: true });
+        assert_eq!(direct_io("no", little), DirectIo::default());
+    }
 
     #[test]
     fn anonymous_memory_is_what_is_resident_and_not_shared() {

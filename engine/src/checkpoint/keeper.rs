@@ -29,6 +29,8 @@ use crate::txn::Core;
 const IDLE: Duration = Duration::from_millis(50);
 /// Time between two measurements of memory.
 const BUDGET_NS: u64 = 250_000_000;
+/// Entries of a shard that the keeper looks at while it holds the lock: some 50 microseconds.
+const VISITS: usize = 512;
 /// How long write-back may stand still before writers are refused.
 const STUCK_NS: u64 = 5_000_000_000;
 
@@ -376,7 +378,7 @@ impl Keeper {
                 let mut shard = store.lock(id);
                 let excess = shard.bytes.saturating_sub(limit / SHARDS);
                 if excess > 0 {
-                    let (_, evicted) = shard.evict_clean(excess, 4);
+                    let (_, evicted) = shard.evict_clean(excess, VISITS);
                     store.stats.evicted.fetch_add(evicted, Ordering::Relaxed);
                 }
             }
@@ -454,14 +456,14 @@ impl Keeper {
 }
 
 /// Delay for writers in microseconds from how full memory is: nothing up to the limit, then
-/// growing with the square of the excess, a hold at a quarter over it.
+/// growing with the square of the excess, a hold at an eighth over it.
 fn pressure_of(bytes: usize, limit: usize, stuck_ns: u64) -> u32 {
     if bytes <= limit {
         return 0;
     }
     let excess = (bytes - limit) as f64 / limit.max(1) as f64;
-    if excess < 0.25 {
-        return 1 + (excess * excess * 64_000.0) as u32;
+    if excess < 0.125 {
+        return 1 + (excess * excess * 256_000.0) as u32;
     }
     if stuck_ns > STUCK_NS { REFUSE } else { HOLD }
 }

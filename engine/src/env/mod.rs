@@ -76,6 +76,21 @@ pub trait File: Send + Sync {
     fn window(&self, offset: u64, len: usize) -> io::Result<Box<dyn Window>>;
 }
 
+/// An allocator that can say which of its pages are nearly empty, so that entries can move together
+/// and pages become free.
+pub trait Defragmenter: Send + Sync {
+    /// Whether the allocation shares its run of pages with more free room than is usual for its size.
+    fn is_sparse(&self, allocation: std::ptr::NonNull<u8>) -> bool;
+    /// Memory outside of the thread's cache of freed allocations, which would hand the same places
+    /// out again; null if there is none. [`std::alloc::dealloc`] frees it like any other.
+    fn allocate(&self, layout: std::alloc::Layout) -> *mut u8;
+    /// Frees an allocation past the thread's cache.
+    ///
+    /// # Safety
+    /// As for [`std::alloc::dealloc`].
+    unsafe fn free(&self, allocation: std::ptr::NonNull<u8>, layout: std::alloc::Layout);
+}
+
 /// A view of a part of a file that takes writes without a system call.
 pub trait Window: Send {
     /// Offset in the file of the view's first byte.

@@ -6,6 +6,7 @@
 //! commits (operation `evicted`), chosen by sampling as in Redis. A key that is not in memory
 //! counts as used least; among those the choice is random.
 
+pub mod defrag;
 pub mod policy;
 
 use std::sync::Arc;

@@ -26,6 +26,7 @@
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::ptr::NonNull;
 
+use crate::env::Defragmenter;
 use crate::ids::{ExpireAt, Lsn};
 use crate::value::Value;
 
@@ -451,6 +452,24 @@ impl Entry {
         Some(unsafe { Box::from_raw(ptr) })
     }
 
+    /// Moves the entry to a fuller page if it lies on a sparse one. A boxed value stays where it is.
+    /// Returns whether it moved.
+    pub fn relocate(&mut self, to: &dyn Defragmenter) -> bool {
+        if !to.is_sparse(self.0) {
+            return false;
+        }
+        let layout = layout_for(self.needed());
+        let Some(new) = NonNull::new(to.allocate(layout)) else { return false };
+        // SAFETY: both allocations have `layout`'s size and do not overlap. The bytes hold no address
+        // of themselves; a boxed body is a pointer that `self` goes on owning. The rounded end may be
+        // uninitialised, and copying it is as good as not.
+        unsafe { std::ptr::copy_nonoverlapping(self.0.as_ptr(), new.as_ptr(), layout.size()) };
+        let old = std::mem::replace(&mut self.0, new);
+        // SAFETY: `old` was allocated with this layout and nothing refers to it any more.
+        unsafe { to.free(old, layout) };
+        true
+    }
+
     /// Bytes of the allocation plus what a boxed value holds.
     #[must_use]
     pub fn heap_bytes(&self) -> usize {
@@ -530,6 +549,42 @@ mod tests {
         assert!(entry.overwrite_deadline(Some(ExpireAt(6))));
         assert!(!entry.overwrite_deadline(None));
         assert_eq!(entry.deadline(), Some(ExpireAt(6)));
+    }
+
+    /// Moves everything, with the ordinary allocator.
+    struct Always;
+
+    impl Defragmenter for Always {
+        fn is_sparse(&self, _: NonNull<u8>) -> bool {
+            true
+        }
+
+        fn allocate(&self, layout: Layout) -> *mut u8 {
+            // SAFETY: layouts of entries are never empty.
+            unsafe { alloc(layout) }
+        }
+
+        unsafe fn free(&self, allocation: NonNull<u8>, layout: Layout) {
+            // SAFETY: the caller's promise.
+            unsafe { dealloc(allocation.as_ptr(), layout) }
+        }
+    }
+
+    #[test]
+    fn an_entry_that_moves_takes_everything_along() {
+        let mut entry = Entry::new(b"key", Some(ExpireAt(5)), None, Body::Bytes(b"value"));
+        entry.set(flag::DIRTY);
+        entry.set_lsn(Lsn(77));
+        assert!(entry.pin());
+        assert!(entry.relocate(&Always));
+        assert!(matches!(entry.body(), BodyRef::Bytes(b"value")));
+        assert_eq!((entry.key(), entry.deadline(), entry.lsn()), (&b"key"[..], Some(ExpireAt(5)), Lsn(77)));
+        assert_eq!((entry.pins(), entry.has(flag::DIRTY)), (1, true));
+        let boxed = Body::Boxed(Box::new(Value::String(BigString::from_bytes(&[7; 5000]))));
+        let mut entry = Entry::new(b"big", None, None, boxed);
+        assert!(entry.relocate(&Always));
+        assert!(entry.heap_bytes() > 5000);
+        assert!(entry.take_boxed().is_some());
     }
 
     #[test]

@@ -46,8 +46,8 @@ pub struct Shard {
     pub gone_lsn: Lsn,
     /// Keys being read from the cold tier.
     pub fetches: HashMap<(DbId, Box<[u8]>), FetchSlot>,
-    /// Where the evictor goes on: database position and bucket.
-    pub hand: (usize, u32),
+    /// Where the evictor goes on.
+    hand: Hand,
     /// Incarnations whose pages died, with the LSN of the death.
     pub dead_pages: Vec<(DbId, Incarnation, Lsn)>,
     /// Hint rows that are no longer right: database, deadline, key. Removed with the next
@@ -58,6 +58,16 @@ pub struct Shard {
     /// Reads that found the key in memory, and that did not.
     pub hits: u64,
     pub misses: u64,
+}
+
+/// The hand of the evictor's clock: a place that may have moved since.
+#[derive(Clone, Copy, Debug, Default)]
+struct Hand {
+    /// Position of the database in the shard.
+    db: usize,
+    bucket: u32,
+    /// Slot of the page that holds the bucket.
+    slot: usize,
 }
 
 /// One database's part of a shard.
@@ -133,7 +143,7 @@ impl Shard {
             dirty_bytes: 0,
             gone_lsn: Lsn(0),
             fetches: HashMap::new(),
-            hand: (0, 0),
+            hand: Hand::default(),
             dead_pages: Vec::new(),
             stale_hints: Vec::new(),
             near: BinaryHeap::new(),
@@ -193,7 +203,7 @@ impl Shard {
                 self.dirty_bytes -= bytes;
             }
         });
-        self.hand = (0, 0);
+        self.hand = Hand::default();
         Some(db)
     }
 
@@ -757,49 +767,50 @@ impl Shard {
         count
     }
 
-    /// Frees clean entries that were not used lately, page by page from where the last call
-    /// stopped: at most `pages` pages, until `want` bytes are free. Returns the freed bytes.
-    pub fn evict_clean(&mut self, want: usize, pages: usize) -> (usize, u64) {
-        let (mut freed, mut evicted) = (0, 0);
-        for _ in 0..pages {
-            if freed >= want || self.dbs.is_empty() {
-                break;
+    /// Frees clean entries that were not used lately, from where the last call stopped, until `want`
+    /// bytes are free or `visits` entries were looked at. A visit takes one from an entry's access
+    /// counter; an entry without any goes. Returns the freed bytes and the number of values.
+    pub fn evict_clean(&mut self, want: usize, visits: usize) -> (usize, u64) {
+        let (mut freed, mut evicted, mut left) = (0, 0, visits);
+        while freed < want && left > 0 && !self.dbs.is_empty() {
+            let mut hand = self.hand;
+            if hand.db >= self.dbs.len() {
+                hand = Hand::default();
             }
-            let (at, bucket) = self.hand;
-            let at = if at >= self.dbs.len() { 0 } else { at };
-            let db = &mut self.dbs[at];
-            let page = db.table.page_at(bucket);
-            self.hand = match db.table.next_start(page) {
-                Some(start) => (at, start),
-                None => (at + 1, 0),
+            let part = &mut self.dbs[hand.db];
+            let page = part.table.page_at(hand.bucket);
+            let next_page = part.table.next_start(page);
+            let swept = part.table.sweep(page, hand.slot, left, cools_out);
+            if let Some(entry) = swept.taken {
+                freed += entry.heap_bytes();
+                part.hot -= u64::from(entry.is_value());
+                evicted += u64::from(entry.is_value());
+            }
+            left = left.saturating_sub(swept.visited);
+            self.hand = match (swept.next, next_page) {
+                (Some(slot), _) => Hand { slot, ..hand },
+                (None, Some(bucket)) => Hand { bucket, slot: 0, ..hand },
+                (None, None) => Hand { db: hand.db + 1, bucket: 0, slot: 0 },
             };
-            let mut values = 0;
-            db.table.extract(
-                page,
-                |entry| {
-                    if entry.pins() > 0 || entry.flags() & (flag::DIRTY | flag::IN_FLIGHT) != 0 {
-                        return false;
-                    }
-                    if entry.kind() == Kind::Absent {
-                        return true;
-                    }
-                    let freq = entry.freq();
-                    if freq > 0 {
-                        entry.set_freq(freq - 1);
-                    }
-                    freq == 0
-                },
-                |entry| {
-                    freed += entry.heap_bytes();
-                    values += u64::from(entry.is_value());
-                },
-            );
-            db.hot -= values;
-            evicted += values;
         }
         self.bytes -= freed;
         (freed, evicted)
     }
+}
+
+/// One visit of the evictor: whether the entry goes now.
+fn cools_out(entry: &mut Entry) -> bool {
+    if entry.pins() > 0 || entry.flags() & (flag::DIRTY | flag::IN_FLIGHT) != 0 {
+        return false;
+    }
+    if entry.kind() == Kind::Absent {
+        return true;
+    }
+    let freq = entry.freq();
+    if freq > 0 {
+        entry.set_freq(freq - 1);
+    }
+    freq == 0
 }
 
 /// The deadline whose hint row must go when an entry's deadline becomes `deadline`: the one

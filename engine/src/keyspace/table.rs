@@ -39,6 +39,17 @@ struct Page {
     split_at: u32,
 }
 
+/// How far a sweep came.
+#[derive(Debug)]
+pub struct Swept {
+    /// The entry that was taken; the sweep ends with it.
+    pub taken: Option<Entry>,
+    /// Entries looked at.
+    pub visited: usize,
+    /// Slot to go on from; `None` at the page's end.
+    pub next: Option<usize>,
+}
+
 /// Where an entry is, valid until the table changes its set of entries.
 #[derive(Clone, Copy, Debug)]
 pub struct PageIndex(u32);
@@ -296,6 +307,38 @@ impl PageTable {
         if removed > 0 {
             self.merge(at);
         }
+    }
+
+    /// Walks the slots of a page from `slot` on, until `take` picks an entry or `limit` were looked
+    /// at. A page with nothing but dirty entries is passed over.
+    pub fn sweep(
+        &mut self,
+        page: PageIndex,
+        slot: usize,
+        limit: usize,
+        mut take: impl FnMut(&mut Entry) -> bool,
+    ) -> Swept {
+        let at = page.0 as usize;
+        let page = &mut self.pages[at];
+        let mut visited = 0;
+        if page.dirty as usize == page.entries.len() {
+            return Swept { taken: None, visited: 1, next: None };
+        }
+        for slot in slot..page.entries.num_buckets() {
+            if visited == limit {
+                return Swept { taken: None, visited, next: Some(slot) };
+            }
+            let Ok(mut occupied) = page.entries.get_bucket_entry(slot) else { continue };
+            visited += 1;
+            if take(occupied.get_mut()) {
+                let (entry, _) = occupied.remove();
+                page.dirty -= u32::from(entry.has(flag::DIRTY));
+                self.len -= 1;
+                self.merge(at);
+                return Swept { taken: Some(entry), visited, next: Some(slot + 1) };
+            }
+        }
+        Swept { taken: None, visited: visited.max(1), next: None }
     }
 
     /// A random entry by page and position, for sampling; `random` are uniform bits.

@@ -231,9 +231,9 @@ impl<'s> Replay<'s> {
             // Replayed entries have a low counter: a few laps of the clock free what is needed.
             for _ in 0..4 {
                 if shard.bytes > share {
-                    let pages = shard.dbs().iter().map(|part| part.table.pages() + 1).sum();
+                    let entries = shard.dbs().iter().map(|part| part.table.len() + part.table.pages()).sum();
                     let want = shard.bytes - share;
-                    shard.evict_clean(want, pages);
+                    shard.evict_clean(want, entries);
                 }
             }
         }

@@ -30,8 +30,9 @@ use crate::tier::schema::{self, RowBody};
 use crate::tier::{Family, Lookup, ReadTier};
 use crate::value::string::PAGE_BYTES;
 
-/// Most keys that one disk read serves together.
-const BATCH: usize = 64;
+/// Most keys that one disk read serves together. Their blocks are read one after the other, so a
+/// longer queue is better shared by several threads.
+const BATCH: usize = 16;
 
 /// A wait for keys on their way into memory. Resolves when all are there or known to be absent.
 pub struct FetchTicket {

@@ -33,6 +33,7 @@ use super::{
     ColdBatch, ColdCursor, ColdMemory, ColdSnapshot, ColdStats, ColdStore, Family, FamilyStats, Lookup,
     ReadTier,
 };
+use crate::config::DirectIo;
 use crate::error::{Error, Result};
 
 const KIB: usize = 1 << 10;
@@ -62,9 +63,8 @@ pub struct RocksConfig {
     pub max_open_files: usize,
     /// Threads for flushes and compactions together.
     pub background_jobs: usize,
-    /// Reads bypass the page cache. For hosts that count it against the process; everywhere
-    /// else the page cache is a second, larger block cache.
-    pub direct_reads: bool,
+    /// What bypasses the page cache, where the file system can.
+    pub direct: DirectIo,
     /// Compresses the last level with zstd instead of LZ4: smaller, and slower to read.
     pub zstd_bottom: bool,
 }
@@ -83,7 +83,7 @@ impl RocksConfig {
             memtable_bytes,
             max_open_files: max_open_files(budget),
             background_jobs: if budget < GIB { 2 } else { 4 },
-            direct_reads: false,
+            direct: DirectIo::default(),
             zstd_bottom: false,
         }
     }
@@ -606,10 +606,10 @@ fn database_options(config: &RocksConfig, memtables: &WriteBufferManager) -> Res
     options.set_max_manifest_file_size(8 * MIB);
     options.set_avoid_unnecessary_blocking_io(true);
 
-    // Flushed and compacted files would push what is read out of the page cache.
-    let is_direct = supports_direct_io(&config.dir);
-    options.set_use_direct_io_for_flush_and_compaction(is_direct);
-    options.set_use_direct_reads(is_direct && config.direct_reads);
+    let direct = config.direct;
+    let is_direct = (direct.reads || direct.writes) && supports_direct_io(&config.dir);
+    options.set_use_direct_io_for_flush_and_compaction(is_direct && direct.writes);
+    options.set_use_direct_reads(is_direct && direct.reads);
     // Per input file of a compaction.
     options.set_compaction_readahead_size(128 * KIB);
     options.set_writable_file_max_buffer_size(512 * KIB as u64);

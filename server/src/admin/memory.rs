@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use crate::state::ServerState;
-use crate::storage;
+use crate::{allocator, storage};
 
 /// Highest `used` seen by anybody who measured.
 static PEAK: AtomicU64 = AtomicU64::new(0);
@@ -32,7 +32,7 @@ pub struct MemoryNumbers {
 impl MemoryNumbers {
     #[must_use]
     pub fn measure(state: &ServerState) -> Self {
-        let [allocated, active, resident] = storage::allocator();
+        let [allocated, active, resident] = allocator::numbers();
         let clients = state.clients.all();
         MemoryNumbers {
             used: allocated,
@@ -70,42 +70,4 @@ pub fn percent(part: u64, whole: u64) -> f64 {
 #[must_use]
 pub fn ratio(a: u64, b: u64) -> f64 {
     if b == 0 { 0.0 } else { a as f64 / b as f64 }
-}
-
-/// The allocator's own report.
-#[must_use]
-pub fn allocator_report() -> String {
-    let mut report = Vec::new();
-    match tikv_jemalloc_ctl::stats_print::stats_print(
-        &mut report,
-        tikv_jemalloc_ctl::stats_print::Options::default(),
-    ) {
-        Ok(()) => String::from_utf8_lossy(&report).into_owned(),
-        Err(error) => format!("the allocator gave no report: {error}"),
-    }
-}
-
-// SAFETY: the declaration is that of jemalloc's manual, and this binary links jemalloc.
-unsafe extern "C" {
-    /// jemalloc's control function; part of the allocator this process links.
-    fn mallctl(
-        name: *const std::ffi::c_char,
-        old: *mut std::ffi::c_void,
-        old_len: *mut usize,
-        new: *mut std::ffi::c_void,
-        new_len: usize,
-    ) -> std::ffi::c_int;
-}
-
-/// Gives unused pages back to the system now.
-pub fn purge() {
-    // 4096 stands for all arenas.
-    let name = c"arena.4096.purge";
-    // SAFETY: this control takes no value in or out; the name is a C string.
-    let status = unsafe {
-        mallctl(name.as_ptr(), std::ptr::null_mut(), std::ptr::null_mut(), std::ptr::null_mut(), 0)
-    };
-    if status != 0 {
-        tracing::warn!(status, "the allocator did not purge");
-    }
 }

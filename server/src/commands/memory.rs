@@ -2,6 +2,7 @@
 
 use crate::admin::memory::{self, MemoryNumbers};
 use crate::admin::{help, info};
+use crate::allocator;
 use crate::dispatch::args::Args;
 use crate::dispatch::context::Context;
 use crate::dispatch::reply::{CommandResult, ReplySink};
@@ -85,14 +86,14 @@ fn memory_usage(ctx: &mut Context<'_>, mut args: Args<'_>, reply: &mut dyn Reply
 
 /// `MEMORY PURGE`
 fn memory_purge(_: &mut Context<'_>, _: Args<'_>, reply: &mut dyn ReplySink) -> CommandResult {
-    memory::purge();
+    allocator::purge();
     reply.ok();
     Ok(())
 }
 
 /// `MEMORY MALLOC-STATS`
 fn memory_malloc_stats(_: &mut Context<'_>, _: Args<'_>, reply: &mut dyn ReplySink) -> CommandResult {
-    reply.verbatim("txt", memory::allocator_report().as_bytes());
+    reply.verbatim("txt", allocator::report().as_bytes());
     Ok(())
 }
 

@@ -140,6 +140,7 @@ parameters! {
     appendfsync: String = "appendfsync", Kind::Choice(&["everysec", "always", "no"]), "everysec", Live, "When the log is synced: before each reply, each second, or by the kernel.";
     save: String = "save", Kind::SavePoints, "", Live, "Redis's save points; Lux checkpoints by itself and keeps the value for clients that ask.";
     checkpoint_interval: i64 = "checkpoint-interval", int(1, 90), "60", Live, "Seconds after which a changed data set is checkpointed at the latest.";
+    cold_direct_io: String = "cold-direct-io", Kind::Choice(&["auto", "no", "writes", "yes"]), "auto", AtStart, "What bypasses the page cache below the cold tier: flushes and compactions (writes), reads as well (yes), nothing (no); auto is writes where the page cache has less than 1 GiB, else no.";
     wal_keep: i64 = "wal-keep", memory(0, LONG_MAX), "0", Live, "Bytes of log kept for its readers beyond what recovery needs.";
     notify_keyspace_events: String = "notify-keyspace-events", Kind::EventClasses, "", Live, "Which keyspace events are published.";
     lazyfree_lazy_eviction: bool = "lazyfree-lazy-eviction", Kind::Flag, "no", Live, "Accepted for Redis's sake: memory is always freed in the background.";

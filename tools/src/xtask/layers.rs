@@ -30,7 +30,8 @@ const ENGINE: &[&[&str]] = &[
 
 /// The server's modules, lowest first.
 const SERVER: &[&[&str]] = &[
-    &["resp", "config", "error", "glob", "machine", "clock", "logging", "latency", "slowlog", "storage"],
+    &["resp", "config", "error", "glob", "machine", "allocator", "clock", "logging", "latency", "slowlog"],
+    &["storage"],
     &["stats", "session", "blocking", "clients", "state"],
     &["commands", "pubsub", "scripting", "acl", "admin"],
     &["dispatch"],
