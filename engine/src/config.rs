@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::env::{Clock, Defragmenter, FileSystem};
 use crate::eviction::policy::Policy;
+use crate::tier::DirectIo;
 use crate::tier::memory::MemoryStore;
 use crate::wal::FsyncPolicy;
 
@@ -29,19 +30,6 @@ pub struct MemorySample {
 
 /// Measures the memory of the process.
 pub type MemoryProbe = Arc<dyn Fn() -> MemorySample + Send + Sync>;
-
-/// What of the cold tier's I/O bypasses the page cache.
-///
-/// Where there is room for it, the page cache is a second, larger block cache: a read from it takes a
-/// tenth of the time of one from a disk. Where there is little, the files that compactions write would
-/// push out what is read; and where it is counted against the process, reads should not fill it either.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct DirectIo {
-    /// Reads of rows.
-    pub reads: bool,
-    /// Flushes and compactions.
-    pub writes: bool,
-}
 
 /// Settings of [`Engine::open`](crate::Engine::open).
 #[derive(Clone)]

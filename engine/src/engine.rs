@@ -31,8 +31,6 @@ use crate::wal::{FsyncPolicy, OpenFrom, Wal, WalConfig, WalReport};
 /// Time between two looks at the disk.
 const DISK_LOOK: Duration = Duration::from_millis(250);
 
-const GOVERNOR: &str = "lux-governor";
-
 /// Time between two looks at memory, and while it is nearly full.
 const GOVERN: Duration = Duration::from_millis(20);
 const GOVERN_FULL: Duration = Duration::from_millis(3);
@@ -140,78 +138,79 @@ impl Engine {
 
     fn start_threads(&self, config: &EngineConfig) -> Result<()> {
         let shared = &self.shared;
-        // A test that steps the workers waits for them: they must not come last.
-        let lowers = config.is_background;
-        let spawn = |name: String, body: Box<dyn FnOnce() + Send>| {
-            // Whoever holds writers back must not wait for them.
-            let lowers = lowers && name != GOVERNOR;
-            std::thread::Builder::new()
-                .name(name)
-                .spawn(move || {
-                    if lowers {
-                        lower_priority();
-                    }
-                    body();
-                })
-                .map_err(|e| Error::io("spawn", "thread", e))
-        };
         for i in 0..config.read_threads.max(1) {
             let promoter = Arc::clone(&shared.core.promoter);
-            let thread = spawn(format!("lux-read-{i}"), Box::new(move || promoter.run()))?;
-            shared.threads.lock().push(thread);
+            // A test that steps the workers waits for them: they must not come last.
+            self.spawn(&format!("lux-read-{i}"), config.is_background, move || promoter.run())?;
         }
         let keeper = Arc::clone(&shared.keeper);
-        *shared.keeper_thread.lock() = Some(spawn("lux-keeper".into(), Box::new(move || keeper.run()))?);
+        let thread = spawn("lux-keeper", config.is_background, move || keeper.run())?;
+        *shared.keeper_thread.lock() = Some(thread);
         if config.is_background {
-            let (keeper, is_stopping) = (Arc::clone(&shared.keeper), Arc::clone(&shared.is_stopping));
-            let governor = move || {
-                while !is_stopping.load(Ordering::Relaxed) {
-                    let pause = if keeper.govern() { GOVERN_FULL } else { GOVERN };
-                    std::thread::park_timeout(pause);
+            self.start_watchers()?;
+            self.start_tenders(config)?;
+        }
+        Ok(())
+    }
+
+    /// Threads that look at something again and again: memory, deadlines, the disk.
+    fn start_watchers(&self) -> Result<()> {
+        let shared = &self.shared;
+        let (keeper, is_stopping) = (Arc::clone(&shared.keeper), Arc::clone(&shared.is_stopping));
+        // Whoever holds writers back must not wait for them.
+        self.spawn("lux-governor", false, move || {
+            while !is_stopping.load(Ordering::Relaxed) {
+                let pause = if keeper.govern() { GOVERN_FULL } else { GOVERN };
+                std::thread::park_timeout(pause);
+            }
+        })?;
+        let reaper = Arc::clone(&shared.reaper);
+        self.spawn("lux-reaper", true, move || reaper.run())?;
+        let (disk, is_stopping) = (Arc::clone(&shared.disk), Arc::clone(&shared.is_stopping));
+        self.spawn("lux-disk", true, move || {
+            while !is_stopping.load(Ordering::Relaxed) {
+                if let Err(error) = disk.look() {
+                    tracing::warn!(%error, "could not enforce the disk bound");
                 }
-            };
-            shared.threads.lock().push(spawn(GOVERNOR.into(), Box::new(governor))?);
-            let reaper = Arc::clone(&shared.reaper);
-            let thread = spawn("lux-reaper".into(), Box::new(move || reaper.run()))?;
-            shared.threads.lock().push(thread);
-            let (disk, is_stopping) = (Arc::clone(&shared.disk), Arc::clone(&shared.is_stopping));
-            let guard = move || {
-                while !is_stopping.load(Ordering::Relaxed) {
-                    if let Err(error) = disk.look() {
-                        tracing::warn!(%error, "could not enforce the disk bound");
-                    }
-                    std::thread::park_timeout(DISK_LOOK);
-                }
-            };
-            shared.threads.lock().push(spawn("lux-disk".into(), Box::new(guard))?);
-            let core = Arc::clone(&shared.core);
-            let (files, dir) = (Arc::clone(&config.files), config.dir.clone());
-            let is_stopping = Arc::clone(&shared.is_stopping);
-            let warm = move || match warm::run(&core.store, &core.promoter, &*files, &dir, &is_stopping) {
+                std::thread::park_timeout(DISK_LOOK);
+            }
+        })
+    }
+
+    /// Threads that improve what is right already: a warm start, filters, fuller pages.
+    fn start_tenders(&self, config: &EngineConfig) -> Result<()> {
+        let shared = &self.shared;
+        let core = Arc::clone(&shared.core);
+        let (files, dir) = (Arc::clone(&config.files), config.dir.clone());
+        let is_stopping = Arc::clone(&shared.is_stopping);
+        self.spawn("lux-warm", true, move || {
+            match warm::run(&core.store, &core.promoter, &*files, &dir, &is_stopping) {
                 Ok(0) => {}
                 Ok(count) => tracing::info!(count, "promoted what was hot before the restart"),
                 Err(error) => tracing::warn!(%error, "could not warm up"),
-            };
-            shared.threads.lock().push(spawn("lux-warm".into(), Box::new(warm))?);
-            if let (Some(defragmenter), Some(probe)) = (&config.defragmenter, &config.memory_probe) {
-                let (defragmenter, probe) = (Arc::clone(defragmenter), Arc::clone(probe));
-                let (store, keeper) = (Arc::clone(&shared.core.store), Arc::clone(&shared.keeper));
-                let is_stopping = Arc::clone(&shared.is_stopping);
-                let body = move || {
-                    let maxmemory = || keeper.maxmemory.load(Ordering::Relaxed);
-                    defrag::run(&store, &*defragmenter, &probe, maxmemory, &is_stopping);
-                };
-                shared.threads.lock().push(spawn("lux-defrag".into(), Box::new(body))?);
             }
-            let store = Arc::clone(&shared.core.store);
+        })?;
+        if let (Some(defragmenter), Some(probe)) = (&config.defragmenter, &config.memory_probe) {
+            let (defragmenter, probe) = (Arc::clone(defragmenter), Arc::clone(probe));
+            let (store, keeper) = (Arc::clone(&shared.core.store), Arc::clone(&shared.keeper));
             let is_stopping = Arc::clone(&shared.is_stopping);
-            let filters = move || {
-                if let Err(error) = filters::run(&store, &is_stopping) {
-                    tracing::warn!(%error, "could not build the filters of cold keys; misses read the disk");
-                }
-            };
-            shared.threads.lock().push(spawn("lux-filters".into(), Box::new(filters))?);
+            self.spawn("lux-defrag", true, move || {
+                let maxmemory = || keeper.maxmemory.load(Ordering::Relaxed);
+                defrag::run(&store, &*defragmenter, &probe, maxmemory, &is_stopping);
+            })?;
         }
+        let (store, is_stopping) = (Arc::clone(&shared.core.store), Arc::clone(&shared.is_stopping));
+        self.spawn("lux-filters", true, move || {
+            if let Err(error) = filters::run(&store, &is_stopping) {
+                tracing::warn!(%error, "could not build the filters of cold keys; misses read the disk");
+            }
+        })
+    }
+
+    /// Starts a thread that [`Engine::stop`] ends.
+    fn spawn(&self, name: &str, is_low: bool, body: impl FnOnce() + Send + 'static) -> Result<()> {
+        let thread = spawn(name, is_low, body)?;
+        self.shared.threads.lock().push(thread);
         Ok(())
     }
 
@@ -483,6 +482,16 @@ fn lock_folder(dir: &Path) -> Result<std::fs::File> {
         Err(std::fs::TryLockError::WouldBlock) => Err(Error::InUse { path: dir.to_path_buf() }),
         Err(std::fs::TryLockError::Error(error)) => Err(Error::io("lock", &path, error)),
     }
+}
+
+fn spawn(name: &str, is_low: bool, body: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
+    let run = move || {
+        if is_low {
+            lower_priority();
+        }
+        body();
+    };
+    std::thread::Builder::new().name(name.to_owned()).spawn(run).map_err(|e| Error::io("spawn", "thread", e))
 }
 
 /// Background work must not take the processor from commands.

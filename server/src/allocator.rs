@@ -104,13 +104,14 @@ impl Defragmenter for JemallocPages {
     }
 
     fn allocate(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: entries are never empty, and their alignment of 8 is what jemalloc gives to any size.
         debug_assert!(layout.size() > 0 && layout.align() <= 8);
+        // SAFETY: entries are never empty, and their alignment of 8 is what jemalloc gives to any size.
         unsafe { mallocx(layout.size(), MALLOCX_TCACHE_NONE).cast() }
     }
 
+    // SAFETY: the caller promises an allocation of this size; all memory here is jemalloc's.
     unsafe fn free(&self, allocation: NonNull<u8>, layout: Layout) {
-        // SAFETY: the caller gives an allocation of this size; all memory here is jemalloc's.
+        // SAFETY: as above.
         unsafe { sdallocx(allocation.as_ptr().cast(), layout.size(), MALLOCX_TCACHE_NONE) }
     }
 }
@@ -126,7 +127,7 @@ mod tests {
         let place = || NonNull::new(pages.allocate(layout)).expect("there is memory");
         let all: Vec<_> = (0..4096).map(|_| place()).collect();
         // All of the first half stay, one in sixteen of the second.
-        let is_kept = |i: usize| i < 2048 || i % 16 == 0;
+        let is_kept = |i: usize| i < 2048 || i.is_multiple_of(16);
         for (i, allocation) in all.iter().enumerate() {
             if !is_kept(i) {
                 // SAFETY: it was allocated with this layout and is not used again.

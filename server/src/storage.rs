@@ -5,10 +5,11 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use lux_engine::config::{DirectIo, MemoryProbe, MemorySample};
+use lux_engine::config::{MemoryProbe, MemorySample};
 use lux_engine::env::real::{SystemClock, SystemFiles};
 use lux_engine::eviction::Policy;
 use lux_engine::keyspace::store::NEAR_MS;
+use lux_engine::tier::DirectIo;
 use lux_engine::wal::FsyncPolicy;
 use lux_engine::{Cold, Engine, EngineConfig, Error, Result};
 

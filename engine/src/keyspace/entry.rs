@@ -564,8 +564,9 @@ mod tests {
             unsafe { alloc(layout) }
         }
 
+        // SAFETY: the caller promises what `dealloc` asks for.
         unsafe fn free(&self, allocation: NonNull<u8>, layout: Layout) {
-            // SAFETY: the caller's promise.
+            // SAFETY: as above.
             unsafe { dealloc(allocation.as_ptr(), layout) }
         }
     }

@@ -30,10 +30,9 @@ use rocksdb::{
 };
 
 use super::{
-    ColdBatch, ColdCursor, ColdMemory, ColdSnapshot, ColdStats, ColdStore, Family, FamilyStats, Lookup,
-    ReadTier,
+    ColdBatch, ColdCursor, ColdMemory, ColdSnapshot, ColdStats, ColdStore, DirectIo, Family, FamilyStats,
+    Lookup, ReadTier,
 };
-use crate::config::DirectIo;
 use crate::error::{Error, Result};
 
 const KIB: usize = 1 << 10;
