@@ -15,4 +15,5 @@ mod expiry;
 mod faults;
 mod invariants;
 mod model;
+mod scan;
 mod schedules;

@@ -144,13 +144,15 @@ impl Context<'_> {
 
     /// A key of the command's database by chance; `None` if there is none.
     pub fn random_key(&mut self) -> Result<Option<Vec<u8>>> {
+        /// Keys of which one is taken: neighbours in bucket order have unequal gaps before them.
+        const AMONG: u64 = 64;
         let (engine, db) = (self.engine().clone(), self.db());
         let random = RandomState::new().build_hasher().finish();
         self.walk(move || {
             // A place by chance, then a key by chance of the step that starts there.
-            let mut step = engine.scan(db, random as u32, 1)?;
+            let mut step = engine.scan(db, random as u32, AMONG)?;
             if step.keys.is_empty() {
-                step = engine.scan(db, 0, 1)?;
+                step = engine.scan(db, 0, AMONG)?;
             }
             let index = (random >> 32) as usize % step.keys.len().max(1);
             Ok(step.keys.into_iter().nth(index).map(|(key, _)| key))
