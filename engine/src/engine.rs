@@ -21,6 +21,7 @@ use crate::identity::Identity;
 use crate::ids::{DbId, DbIndex, Lsn};
 use crate::keyspace::scan::ScanStep;
 use crate::keyspace::store::{DATABASES, Store};
+use crate::keyspace::usage::UsedAt;
 use crate::recovery::{ColdState, Replay, load_marker, read_cold_state};
 use crate::tier::promote::{FetchTicket, Promoter};
 use crate::tier::{ColdStore, Family, memory_division, warm};
@@ -83,6 +84,7 @@ impl Engine {
         let state = read_cold_state(&*cold)?;
         let hot_limit = usize::try_from(config.maxmemory / 100 * 60).unwrap_or(usize::MAX);
         let store = Arc::new(Store::new(identity.hash_seed, identity.openings, cold, hot_limit));
+        store.note_opening(UsedAt::new(config.clock.unix_ms()));
         #[cfg(feature = "failpoints")]
         store.failpoints.set(config.failpoints);
         let redo_lsn = state.marker.as_ref().map_or(Lsn(0), |marker| marker.redo_lsn);
@@ -103,7 +105,7 @@ impl Engine {
             Arc::clone(files),
             config.dir.clone(),
         );
-        disk.configure(config.policy, config.maxdisk);
+        disk.configure(&config.cache);
         let millis = (config.clock.monotonic_ns() - started) / 1_000_000;
         let report = OpenReport { identity, wal: wal_report, redo_lsn, millis };
         let engine = Engine {

@@ -2,7 +2,7 @@
 //!
 //! `hash` derives shard, bucket and table hash from a key; `entry` is one key in one
 //! allocation; `table` keeps the entries of a database in bucket order; `shard` applies effects
-//! to them, live and in replay alike.
+//! to them, live and in replay alike; `usage` tells when and how often an entry was used.
 
 pub mod entry;
 pub mod hash;
@@ -11,3 +11,4 @@ pub mod shard;
 pub mod store;
 pub mod table;
 pub mod ticket;
+pub mod usage;

@@ -20,6 +20,7 @@ use super::entry::{Body, BodyRef, Entry, Kind, flag};
 use super::hash::{KeyHash, KeyHasher};
 use super::table::PageTable;
 use super::ticket::TicketState;
+use super::usage::{Usage, UsedAt};
 use crate::error::{Error, Result};
 use crate::ids::{DbId, ExpireAt, Incarnation, Lsn};
 use crate::tier::schema::{Row, RowBody};
@@ -57,6 +58,11 @@ pub struct Shard {
     /// Reads that found the key in memory, and that did not.
     pub hits: u64,
     pub misses: u64,
+    /// When the commit that is being applied began: entries it makes were used then.
+    pub now: UsedAt,
+    /// No key that is only in the cold tier was used later than this.
+    pub cold_used_at: UsedAt,
+    random: u64,
 }
 
 /// One database's part of a shard.
@@ -117,7 +123,18 @@ impl Shard {
             near: BinaryHeap::new(),
             hits: 0,
             misses: 0,
+            now: UsedAt::default(),
+            cold_used_at: UsedAt::default(),
+            random: 1,
         }
+    }
+
+    /// Uniform bits, for the chance in LFU's counter.
+    pub fn random(&mut self) -> u32 {
+        // A linear congruential generator (Knuth, MMIX); its high bits are the good ones.
+        self.random =
+            self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.random >> 32) as u32
     }
 
     /// The part of a database, if this shard has one.
@@ -278,6 +295,7 @@ impl Shard {
         if done {
             return before;
         }
+        let mut usage = Usage::new(self.now);
         let part = self.db_or_new(effect.db);
         let old = part.table.find(hash, effect.key);
         let hint = old.and_then(|old| hint_after(old, deadline));
@@ -286,7 +304,9 @@ impl Shard {
         if let Some(old) = old {
             entry.inherit(old, flag::COLD | flag::IN_FLIGHT | flag::ARMED);
             entry.set_freq(old.freq().max(FREQ_NEW));
+            usage.uses = if old.is_value() { old.usage().uses } else { usage.uses };
         }
+        entry.set_usage(usage);
         entry.set(if origin == Origin::Replay { flag::DIRTY | flag::COLD } else { flag::DIRTY });
         if is_raw {
             entry.set(flag::RAW);
@@ -317,6 +337,7 @@ impl Shard {
         lsn: Lsn,
     ) -> (Option<ExpireAt>, bool) {
         let (mut before, mut cleaned) = (None, 0);
+        let now = self.now;
         let part = self.db_or_new(effect.db);
         let done = part.table.update(hash, effect.key, |entry| {
             before = entry.deadline();
@@ -336,6 +357,7 @@ impl Shard {
             if is_raw {
                 entry.set(flag::RAW);
             }
+            entry.set_usage(Usage { at: now, ..entry.usage() });
             entry.set_lsn(lsn);
             true
         });
@@ -397,6 +419,7 @@ impl Shard {
     /// Applies a delta, or queues it on an entry that waits for its base row.
     fn delta(&mut self, hash: KeyHash, effect: &Effect<'_>, lsn: Lsn, origin: Origin) -> Result<()> {
         let base = effect.change.base().expect("only deltas come here");
+        let now = self.now;
         let db = self.db_or_new(effect.db);
         let Some(entry) = db.table.find(hash, effect.key) else {
             if origin == Origin::Live {
@@ -410,6 +433,7 @@ impl Shard {
             entry.set(flag::DIRTY | flag::COLD);
             entry.set_lsn(lsn);
             entry.set_freq(FREQ_NEW);
+            entry.set_usage(Usage::new(now));
             db.hot += 1;
             let size = entry.heap_bytes();
             db.table.insert(hash, entry);
@@ -655,6 +679,7 @@ impl Shard {
             None => Entry::new(key, None, None, Body::Absent),
         };
         let pinned = pin && entry.pin();
+        entry.set_usage(Usage::new(self.cold_used_at));
         self.bytes += entry.heap_bytes();
         let db = self.db_mut(db).expect("checked above");
         db.hot += u64::from(entry.is_value());
@@ -667,6 +692,7 @@ impl Shard {
         let part = self.db_mut(db).expect("the caller found it");
         let entry = part.table.find_mut(hash, key).expect("the caller found it");
         let pins = entry.pins();
+        let usage = entry.usage();
         let size = entry.heap_bytes();
         let Some(Value::Unresolved(waiting)) = entry.boxed_mut() else { return Ok(()) };
         let deltas = std::mem::take(&mut waiting.deltas);
@@ -687,6 +713,7 @@ impl Shard {
         // Dirty even if the row holds all the deltas: replay took its hint for outdated, so that
         // the hint must be written again with it.
         base.set(flag::COLD | flag::DIRTY);
+        base.set_usage(usage);
         for _ in 0..pins {
             let _ = base.pin();
         }
@@ -713,6 +740,7 @@ impl Shard {
 
     /// Evicts the entries of a database that `take` picks; it must pick clean, unpinned values.
     pub fn evict_where(&mut self, db: DbId, mut take: impl FnMut(&Entry) -> bool) -> u64 {
+        let mut used_at = self.cold_used_at;
         let Some(part) = self.db_mut(db) else { return 0 };
         let (mut bytes, mut count, mut bucket) = (0, 0, Some(0));
         while let Some(from) = bucket {
@@ -724,10 +752,12 @@ impl Shard {
                 |entry| {
                     bytes += entry.heap_bytes();
                     count += 1;
+                    used_at = used_at.later(entry.usage().at);
                 },
             );
         }
         part.hot -= count;
+        self.cold_used_at = used_at;
         self.bytes -= bytes;
         count
     }
@@ -736,6 +766,7 @@ impl Shard {
     /// stopped: at most `pages` pages, until `want` bytes are free. Returns the freed bytes.
     pub fn evict_clean(&mut self, want: usize, pages: usize) -> (usize, u64) {
         let (mut freed, mut evicted) = (0, 0);
+        let mut used_at = self.cold_used_at;
         for _ in 0..pages {
             if freed >= want || self.dbs.is_empty() {
                 break;
@@ -767,12 +798,14 @@ impl Shard {
                 |entry| {
                     freed += entry.heap_bytes();
                     values += u64::from(entry.is_value());
+                    used_at = used_at.later(entry.usage().at);
                 },
             );
             db.hot -= values;
             evicted += values;
         }
         self.bytes -= freed;
+        self.cold_used_at = used_at;
         (freed, evicted)
     }
 }

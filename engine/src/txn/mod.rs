@@ -31,6 +31,7 @@ use crate::ids::{DbId, DbIndex, Lsn, ShardId};
 use crate::keyspace::hash::{KeyHash, SHARDS};
 use crate::keyspace::shard::{Origin, Shard};
 use crate::keyspace::store::Store;
+use crate::keyspace::usage::Usage;
 use crate::tier::ColdBatch;
 use crate::tier::promote::{FetchTicket, Promoter};
 use crate::wal::effect::{Change, Operation, Total, put_head, read_effect};
@@ -152,6 +153,8 @@ pub struct Txn<'e> {
     /// Database map changes, to be applied with all shards locked.
     remaps: Vec<(DbIndex, DbId)>,
     failure: Option<Error>,
+    /// What [`Txn::set_usage`] said about a key of the command's database.
+    usage: Option<(Box<[u8]>, Usage)>,
 }
 
 impl Core {
@@ -194,6 +197,7 @@ impl Core {
             reads_synchronously,
             remaps: Vec::new(),
             failure: None,
+            usage: None,
         }
     }
 }
@@ -440,6 +444,13 @@ impl<'e> Txn<'e> {
                 for (index, _) in &self.remaps {
                     self.core.hook.push(lsn, *index, b"", self.operation);
                 }
+            }
+        }
+        if let Some((key, usage)) = self.usage.take() {
+            let (hash, db) = (store.hasher.hash(&key), store.db_id(self.db));
+            let part = self.shard(hash.shard).db_mut(db);
+            if let Some(entry) = part.and_then(|part| part.table.find_mut(hash, &key)) {
+                entry.set_usage(usage);
             }
         }
         let mut rest = self.locked;

@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use lux_engine::ids::DbIndex;
+use lux_engine::keyspace::usage::UsedAt;
 use lux_engine::{DATABASE_COUNT, Engine, Error};
 
 use crate::dispatch::args::{Args, Argv, parse_float};
@@ -118,13 +119,17 @@ fn log(_: &mut Context<'_>, mut args: Args<'_>, reply: &mut dyn ReplySink) -> Co
 
 /// `DEBUG OBJECT key`
 fn object(ctx: &mut Context<'_>, mut args: Args<'_>, reply: &mut dyn ReplySink) -> CommandResult {
+    let now = UsedAt::new(ctx.now_ms());
+    let rules = ctx.engine().store().usage.lfu();
     let found = ctx.peek(args.key()?)?.ok_or(errors::NO_SUCH_KEY)?;
     let line = format!(
-        "Value at:0x0 refcount:1 encoding:{} serializedlength:{} lru:0 lru_seconds_idle:0 lsn:{} freq:{}",
+        "Value at:0x0 refcount:1 encoding:{} serializedlength:{} lru:{} lru_seconds_idle:{} lsn:{} freq:{}",
         encoding(&found),
         found.heap_bytes,
+        found.usage.at,
+        found.usage.at.idle_seconds(now),
         found.lsn,
-        found.freq,
+        found.usage.frequency(now, rules),
     );
     reply.simple(&line);
     Ok(())

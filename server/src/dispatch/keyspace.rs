@@ -24,8 +24,15 @@ use super::string_ref::StringRef;
 type Result<T> = std::result::Result<T, CommandError>;
 
 impl Context<'_> {
-    /// Reads a key of any type; counts as an access.
+    /// Reads a key of any type; counts as an access unless the client said CLIENT NO-TOUCH.
+    #[inline]
     pub fn lookup(&mut self, key: &[u8]) -> Result<Option<Found<'_>>> {
+        let touches = !self.session.no_touch;
+        Ok(if touches { self.txn().lookup(key)? } else { self.txn().peek(key)? })
+    }
+
+    /// Reads a key of any type; counts as an access whatever the client said.
+    pub fn touch(&mut self, key: &[u8]) -> Result<Option<Found<'_>>> {
         Ok(self.txn().lookup(key)?)
     }
 
@@ -91,6 +98,12 @@ impl Context<'_> {
     /// Sets or removes the deadline of a key that was looked up.
     pub fn set_deadline(&mut self, key: &[u8], deadline: Option<ExpireAt>) -> Result<()> {
         Ok(self.txn().set_deadline(key, deadline)?)
+    }
+
+    /// Says for how many seconds a key that was just put was not used, or how often it was, whichever
+    /// the policy goes by.
+    pub fn set_usage(&mut self, key: &[u8], idle_seconds: Option<u64>, uses: Option<u8>) {
+        self.txn().set_usage(key, idle_seconds, uses);
     }
 
     /// Appends to a string that was looked up. Only the new bytes are logged.
