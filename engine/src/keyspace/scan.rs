@@ -42,6 +42,14 @@ fn live_tag(entry: &Entry, now_ms: u64) -> Option<TypeTag> {
     (entry.is_value() && !is_dead).then_some(TypeTag::String)
 }
 
+/// What an entry that waits for its base row since the replay will become of it.
+fn waiting_deltas(entry: &Entry) -> Option<&Unresolved> {
+    match entry.body() {
+        BodyRef::Boxed(Value::Unresolved(deltas)) => Some(deltas),
+        _ => None,
+    }
+}
+
 /// The row keys of buckets `from..=to`.
 fn row_bounds(db: DbId, from: u32, to: u32) -> (Vec<u8>, Vec<u8>) {
     let (mut lower, mut upper) = (Vec::new(), Vec::new());
@@ -112,7 +120,7 @@ impl Store {
             let shard = self.lock(id);
             if let Some(part) = shard.db(db).filter(|_| !skips_hot) {
                 part.table.for_range(from, to, |bucket, entry| {
-                    if let BodyRef::Boxed(Value::Unresolved(deltas)) = entry.body() {
+                    if let Some(deltas) = waiting_deltas(entry) {
                         waiting.insert(entry.key().to_vec(), new_deadline(deltas));
                         return;
                     }
@@ -176,7 +184,8 @@ impl Store {
         let (mut keys, mut expires) = (0, 0);
         for part in guards.iter().filter_map(|shard| shard.db(db)) {
             part.table.for_each(|entry| {
-                if entry.is_value() {
+                // What waits for its base row is counted with that row.
+                if entry.is_value() && waiting_deltas(entry).is_none() {
                     keys += 1;
                     expires += u64::from(entry.deadline().is_some());
                 }
@@ -190,11 +199,14 @@ impl Store {
                 .map_err(|error| schema::row_error(Family::Keys, row_key, error))?;
             let hash = self.hasher.hash(key);
             let part = guards.get(hash.shard.0 as usize).and_then(|shard| shard.db(db));
-            if part.is_none_or(|part| part.table.find(hash, key).is_none()) {
+            let entry = part.and_then(|part| part.table.find(hash, key));
+            let waiting = entry.and_then(waiting_deltas);
+            if entry.is_none() || waiting.is_some() {
                 let row =
                     schema::read_row(row).map_err(|error| schema::row_error(Family::Keys, key, error))?;
+                let deadline = waiting.and_then(new_deadline).unwrap_or(row.deadline);
                 keys += 1;
-                expires += u64::from(row.deadline.is_some());
+                expires += u64::from(deadline.is_some());
             }
             cursor.advance()?;
         }

@@ -159,32 +159,28 @@ fn evict_always(ctx: &mut Context<'_>, mut args: Args<'_>, reply: &mut dyn Reply
     Ok(())
 }
 
-/// `DEBUG RECOUNT`: per database its number, the keys found, the counter.
+/// `DEBUG RECOUNT`: per database its number; keys found and counted; deadlines found and counted.
 fn recount(ctx: &mut Context<'_>, _: Args<'_>, reply: &mut dyn ReplySink) -> CommandResult {
     let engine = ctx.engine().clone();
     let counts = ctx.offload(move || count_all(&engine))??;
     reply.array(counts.len());
-    for (index, found, counter) in counts {
-        reply.array(3);
+    for (index, numbers) in counts {
+        reply.array(1 + numbers.len());
         reply.integer(i64::from(index));
-        reply.integer(found.cast_signed());
-        reply.integer(counter.cast_signed());
+        numbers.iter().for_each(|number| reply.integer(number.cast_signed()));
     }
     Ok(())
 }
 
-fn count_all(engine: &Engine) -> Result<Vec<(u8, u64, u64)>, Error> {
+fn count_all(engine: &Engine) -> Result<Vec<(u8, [u64; 4])>, Error> {
+    let store = engine.store();
     let mut counts = Vec::new();
     for index in 0..DATABASE_COUNT as u8 {
-        let (mut found, mut next) = (0, Some(0));
-        while let Some(from) = next {
-            let step = engine.scan(DbIndex(index), from, 1024)?;
-            found += step.keys.len() as u64;
-            next = step.next;
-        }
-        let (counter, _) = engine.key_counts(DbIndex(index));
-        if found + counter > 0 {
-            counts.push((index, found, counter));
+        let (keys_found, deadlines_found) = store.recount(store.db_id(DbIndex(index)))?;
+        let (keys, deadlines) = engine.key_counts(DbIndex(index));
+        let numbers = [keys_found, keys, deadlines_found, deadlines];
+        if numbers.iter().any(|number| *number > 0) {
+            counts.push((index, numbers));
         }
     }
     Ok(counts)
