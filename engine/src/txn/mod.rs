@@ -16,6 +16,7 @@
 
 mod plan;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -407,6 +408,9 @@ impl<'e> Txn<'e> {
             part.expires = part.expires.checked_add_signed(change.expires).expect("checked when encoded");
         }
         let is_watched = self.core.hook.is_active();
+        // Only a commit with several effects on one key could tell of something twice.
+        let repeats = self.scratch.hashes.len() > self.scratch.touched.len();
+        let mut told: HashSet<(DbId, &[u8], Operation)> = HashSet::new();
         let mut reader = Reader::new(&self.scratch.effects[HEAD_ROOM..]);
         let mut hashes = self.scratch.hashes.iter();
         while !reader.is_empty() {
@@ -428,7 +432,10 @@ impl<'e> Txn<'e> {
                 }
                 _ => {}
             }
-            if is_watched && let Some(index) = store.db_index(effect.db) {
+            if is_watched
+                && (!repeats || told.insert((effect.db, effect.key, effect.operation)))
+                && let Some(index) = store.db_index(effect.db)
+            {
                 self.core.hook.push(lsn, index, effect.key, effect.operation);
             }
             self.break_isolation();
