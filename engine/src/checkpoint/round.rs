@@ -18,7 +18,7 @@ use std::sync::atomic::Ordering;
 use super::keeper::Keeper;
 use super::marker::{MARKER, Marker};
 use crate::error::Result;
-use crate::failpoint::Break;
+use crate::failpoint::{Break, CrashPoint};
 use crate::ids::{DbId, Incarnation, Lsn};
 use crate::keyspace::entry::BodyRef;
 use crate::keyspace::store::{DATABASES, Store};
@@ -69,12 +69,16 @@ impl Keeper {
             wal.cut_before(begin)?;
         }
         self.write_back_all(&mut report)?;
+        store.crash.reach(CrashPoint::BeforeMarker);
         self.write_marker(begin, map)?;
+        store.crash.reach(CrashPoint::BeforeFlush);
         // DURABILITY: a crash before this returns leaves the marker of the round before.
         store.cold.flush()?;
+        store.crash.reach(CrashPoint::BeforeCut);
         self.state.lock().redo = (begin, begin_bytes);
         // DURABILITY: only now is the log before `begin` without use.
         wal.cut_before(begin)?;
+        store.crash.reach(CrashPoint::AfterCut);
         self.drop_dead(begin)?;
         if let Err(error) = warm::save(store, &*self.files, &self.dir) {
             tracing::warn!(%error, "the hot set was not saved; a restart will start colder");

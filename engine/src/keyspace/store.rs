@@ -49,6 +49,8 @@ pub struct Store {
     /// Deadlines before this were loaded from the `expires` family.
     pub expires_loaded: AtomicU64,
     pub stats: StoreStats,
+    /// At which point the process is to end (DEBUG CRASH-AT).
+    pub crash: crate::failpoint::CrashSwitch,
     /// Which failpoints are on; all off unless the feature `failpoints` is compiled in.
     pub failpoints: crate::failpoint::Failpoints,
 }
@@ -87,6 +89,7 @@ impl Store {
             incarnations: AtomicU64::new(epoch << 40),
             expires_loaded: AtomicU64::new(0),
             stats: StoreStats::default(),
+            crash: crate::failpoint::CrashSwitch::default(),
             failpoints: crate::failpoint::Failpoints::default(),
         }
     }

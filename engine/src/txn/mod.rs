@@ -26,7 +26,7 @@ pub use plan::{Found, ValueRef};
 
 use crate::codec::Reader;
 use crate::error::{Error, Result};
-use crate::failpoint::Break;
+use crate::failpoint::{Break, CrashPoint};
 use crate::hook::Hook;
 use crate::ids::{DbId, DbIndex, Lsn, ShardId};
 use crate::keyspace::hash::{KeyHash, SHARDS};
@@ -335,6 +335,7 @@ impl<'e> Txn<'e> {
             }
             Err(AppendError::Failed(error)) => return Err(CommitError::Failed(error)),
         };
+        self.core.store.crash.reach(CrashPoint::Append);
         let guard = AbortOnPanic;
         self.apply(lsn);
         std::mem::forget(guard);

@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use lux_engine::failpoint::CrashPoint;
 use lux_engine::ids::DbIndex;
 use lux_engine::keyspace::usage::UsedAt;
 use lux_engine::{DATABASE_COUNT, Engine, Error};
@@ -31,6 +32,13 @@ pub const COMMANDS: &[CommandSpec] = &[CommandSpec {
 /// Each subcommand: its name, its arguments, what it does, how many arguments it takes.
 const SUBCOMMANDS: &[(&str, &str, &str, usize, crate::dispatch::spec::Handler)] = &[
     ("CHANGE-REPL-ID", "", "Does nothing: there is no replication.", 0, ok),
+    (
+        "CRASH-AT",
+        "<point>",
+        "Ends the process when it reaches a point, as if it were killed there.",
+        1,
+        crash_at,
+    ),
     ("EVICT-ALL", "", "Moves all keys of all databases to disk.", 0, evict_all),
     ("EVICT-ALWAYS", "<yes|no>", "Moves all keys to disk after every command.", 1, evict_always),
     ("LOADAOF", "", "Writes everything back and forgets what is in memory.", 0, reload),
@@ -155,6 +163,19 @@ fn evict_all(ctx: &mut Context<'_>, _: Args<'_>, reply: &mut dyn ReplySink) -> C
 fn evict_always(ctx: &mut Context<'_>, mut args: Args<'_>, reply: &mut dyn ReplySink) -> CommandResult {
     let index = args.one_of(&["YES", "NO"]).ok_or(errors::YES_OR_NO)?;
     ctx.state.evict_always.store(index == 0, Relaxed);
+    reply.ok();
+    Ok(())
+}
+
+/// `DEBUG CRASH-AT point`
+fn crash_at(ctx: &mut Context<'_>, mut args: Args<'_>, reply: &mut dyn ReplySink) -> CommandResult {
+    let asked = args.bytes()?;
+    let is_asked = |(_, name): &&(CrashPoint, &str)| asked.eq_ignore_ascii_case(name.as_bytes());
+    let Some((point, _)) = CrashPoint::ALL.iter().find(is_asked) else {
+        let names: Vec<&str> = CrashPoint::ALL.iter().map(|(_, name)| *name).collect();
+        return Err(errors::unknown_crash_point(&names));
+    };
+    ctx.engine().store().crash.arm(*point);
     reply.ok();
     Ok(())
 }

@@ -209,6 +209,12 @@ pub fn debug_unknown(word: &[u8]) -> CommandError {
     ))
 }
 
+/// `ERR unknown point, use one of: ...`
+#[must_use]
+pub fn unknown_crash_point(names: &[&str]) -> CommandError {
+    CommandError::composed(format!("ERR unknown point, use one of: {}", names.join(", ")))
+}
+
 /// `ERR Unknown category 'x'`
 #[must_use]
 pub fn unknown_category(name: &[u8]) -> CommandError {
