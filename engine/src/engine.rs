@@ -26,7 +26,7 @@ use crate::recovery::{ColdState, Replay, load_marker, read_cold_state};
 use crate::tier::promote::{FetchTicket, Promoter};
 use crate::tier::{ColdStore, Family, memory_division, warm};
 use crate::txn::{Core, Mode, Scratch, Txn};
-use crate::wal::{FsyncPolicy, OpenFrom, Wal, WalConfig, WalReport};
+use crate::wal::{FsyncPolicy, OpenFrom, Wal, WalConfig, WalReport, effect};
 
 /// Time between two looks at the disk.
 const DISK_LOOK: Duration = Duration::from_millis(250);
@@ -68,12 +68,14 @@ impl Engine {
     /// before is there, and the log is durable.
     ///
     /// # Errors
-    /// [`Error::InUse`], [`Error::Format`], [`Error::Corruption`] or [`Error::Io`]; nothing was
-    /// changed but the count of openings.
+    /// [`Error::InUse`], [`Error::NotWritable`], and [`Error::Format`] or [`Error::Corruption`] of the file
+    /// `STORE`: nothing was changed. With any other error the opening was counted, the cold tier may have been opened (which
+    /// replaces files of its own, but no rows), and the log may have been synced and cut as an opening
+    /// does; a later opening finds all acknowledged commits that this one would have found.
     pub fn open(config: EngineConfig) -> Result<Engine> {
         let started = config.clock.monotonic_ns();
         let (files, dir) = (&config.files, &config.dir);
-        files.create_dir_all(dir).map_err(|e| Error::io("create", dir, e))?;
+        files.create_dir_all(dir).map_err(|e| Error::io("create the data folder", dir, e))?;
         let lock = match config.cold {
             Cold::Memory(_) => None,
             #[cfg(feature = "rocks")]
@@ -378,6 +380,7 @@ fn wal_config(config: &EngineConfig, store_id: u64) -> WalConfig {
     let mut wal = WalConfig::new(config.dir.join("wal"), store_id);
     wal.segment_bytes = (config.maxmemory / 16).clamp(4 << 20, 64 << 20).next_multiple_of(1 << 20);
     wal.fsync = config.fsync;
+    wal.record_version = Some(effect::VERSION);
     if config.segment_bytes > 0 {
         wal.segment_bytes = config.segment_bytes;
         wal.reserve_bytes = wal.reserve_bytes.min(config.segment_bytes / 2);
@@ -433,7 +436,7 @@ fn find_dead_databases(store: &Store, last: Lsn) -> Result<()> {
 fn lock_folder(dir: &Path) -> Result<std::fs::File> {
     let path = dir.join("LOCK");
     let open = std::fs::OpenOptions::new().create(true).truncate(false).write(true).open(&path);
-    let file = open.map_err(|e| Error::io("open", &path, e))?;
+    let file = open.map_err(|e| Error::first_write("open", dir, &path, e))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(std::fs::TryLockError::WouldBlock) => Err(Error::InUse { path: dir.to_path_buf() }),

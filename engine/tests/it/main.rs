@@ -16,6 +16,7 @@ mod crash;
 mod events;
 mod expiry;
 mod faults;
+mod formats;
 mod invariants;
 mod model;
 mod scan;
