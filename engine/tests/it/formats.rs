@@ -49,13 +49,7 @@ fn last_segment(files: &SimFiles) -> (u64, PathBuf) {
     let names = files.list(Path::new("/data/wal")).expect("lists");
     let segments = names.iter().filter_map(|name| segment::segment_id(name));
     let mut paths = segments.map(|id| (id, Path::new("/data/wal").join(segment::segment_name(id))));
-    let mut found = None;
-    while let Some((id, path)) = paths.next() {
-        if holds_a_record(&path) {
-            found = Some((id, path));
-        }
-    }
-    found.expect("the log has records")
+    paths.rfind(|(_, path)| holds_a_record(path)).expect("the log has records")
 }
 
 /// Changes one byte of the first commit of the last segment, and makes its checksum right again.
