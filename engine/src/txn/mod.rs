@@ -154,8 +154,8 @@ pub struct Txn<'e> {
     /// Database map changes, to be applied with all shards locked.
     remaps: Vec<(DbIndex, DbId)>,
     failure: Option<Error>,
-    /// What [`Txn::set_usage`] said about a key of the command's database.
-    usage: Option<(Box<[u8]>, Usage)>,
+    /// What [`Txn::set_usage`] said about a key.
+    usage: Option<(DbIndex, Box<[u8]>, Usage)>,
 }
 
 impl Core {
@@ -454,8 +454,8 @@ impl<'e> Txn<'e> {
                 }
             }
         }
-        if let Some((key, usage)) = self.usage.take() {
-            let (hash, db) = (store.hasher.hash(&key), store.db_id(self.db));
+        if let Some((db, key, usage)) = self.usage.take() {
+            let (hash, db) = (store.hasher.hash(&key), store.db_id(db));
             let part = self.shard(hash.shard).db_mut(db);
             if let Some(entry) = part.and_then(|part| part.table.find_mut(hash, &key)) {
                 entry.set_usage(usage);

@@ -198,16 +198,17 @@ impl<'e> Txn<'e> {
     }
 
     /// Says when and how often a key that this transaction stores was used: not for so many seconds,
-    /// or, while uses are counted, so often; without the one that counts it is new. It is not logged:
-    /// a restart forgets it, and so does an eviction.
-    pub fn set_usage(&mut self, key: &[u8], idle_seconds: Option<u64>, uses: Option<u8>) {
+    /// or, while uses are counted, so often; without the one that counts it is new. Of one key only. It
+    /// is not logged: a restart forgets it, and so does an eviction.
+    pub fn set_usage(&mut self, db: DbIndex, key: &[u8], idle_seconds: Option<u64>, uses: Option<u8>) {
         let now = UsedAt::new(self.now_ms);
-        let usage = match (self.core.store.usage.counting(), uses) {
-            (Some(_), Some(uses)) => Usage { at: now, uses },
-            (Some(_), None) => Usage::new(now),
-            (None, _) => Usage::new(now.before(idle_seconds.unwrap_or(0))),
+        let usage = match (self.core.store.usage.counting(), idle_seconds, uses) {
+            (Some(_), _, Some(uses)) => Usage { at: now, uses },
+            (Some(_), _, None) => Usage::new(now),
+            (None, Some(seconds), _) => Usage::new(now.before(seconds)),
+            (None, None, _) => return,
         };
-        self.usage = Some((Box::from(key), usage));
+        self.usage = Some((db, Box::from(key), usage));
     }
 
     fn edit<'b>(&mut self, key: &[u8], change: impl FnOnce(Lsn) -> Change<'b>) -> Result<(), Interrupt> {

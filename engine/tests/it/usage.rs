@@ -60,7 +60,7 @@ fn usage_can_be_given() {
     let store = |idle, uses| {
         let outcome = rig.run(DB, &[b"key"], Mode::Keys, |txn| {
             txn.put_string(b"key", body(b"value"), None, false)?;
-            txn.set_usage(b"key", idle, uses);
+            txn.set_usage(DB, b"key", idle, uses);
             Ok(())
         });
         outcome.expect("commits");

@@ -396,6 +396,7 @@ struct Copied {
     body: CopiedBody,
     deadline: Option<ExpireAt>,
     is_raw: bool,
+    uses: u8,
 }
 
 enum CopiedBody {
@@ -409,7 +410,7 @@ impl Copied {
             ValueRef::Int(value) => CopiedBody::Int(value),
             ValueRef::Bytes(bytes) => CopiedBody::Bytes(bytes.to_vec()),
         };
-        Copied { body, deadline: found.deadline, is_raw: found.is_raw }
+        Copied { body, deadline: found.deadline, is_raw: found.is_raw, uses: found.usage.uses }
     }
 
     fn put(&self, ctx: &mut Context<'_>, db: DbIndex, key: &[u8]) -> CommandResult {
@@ -418,6 +419,13 @@ impl Copied {
             CopiedBody::Bytes(bytes) => StringBody::Bytes(bytes),
         };
         ctx.put_string_in(db, key, body, self.deadline, self.is_raw)
+    }
+
+    /// Puts the value under its new name, with how often it was used.
+    fn put_moved(&self, ctx: &mut Context<'_>, db: DbIndex, key: &[u8]) -> CommandResult {
+        self.put(ctx, db, key)?;
+        ctx.set_usage(db, key, None, Some(self.uses));
+        Ok(())
     }
 }
 
@@ -446,7 +454,7 @@ fn rename_key(ctx: &mut Context<'_>, mut args: Args<'_>, replaces: bool) -> Resu
         return Ok(false);
     }
     ctx.delete(from)?;
-    value.put(ctx, db, to)?;
+    value.put_moved(ctx, db, to)?;
     Ok(true)
 }
 
@@ -505,7 +513,7 @@ fn move_key(ctx: &mut Context<'_>, mut args: Args<'_>, reply: &mut dyn ReplySink
     let is_moved = !ctx.exists_in(db, key)?;
     if is_moved {
         ctx.delete(key)?;
-        value.put(ctx, db, key)?;
+        value.put_moved(ctx, db, key)?;
     }
     reply.integer(i64::from(is_moved));
     Ok(())
@@ -644,7 +652,7 @@ fn restore(ctx: &mut Context<'_>, mut args: Args<'_>, reply: &mut dyn ReplySink)
             RdbString::Bytes(bytes) => StringBody::Bytes(bytes),
         };
         ctx.put_string(key, body, deadline, false)?;
-        ctx.set_usage(key, options.idle_seconds, options.uses);
+        ctx.set_usage(ctx.db(), key, options.idle_seconds, options.uses);
     }
     reply.ok();
     Ok(())

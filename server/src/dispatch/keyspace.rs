@@ -102,8 +102,8 @@ impl Context<'_> {
 
     /// Says for how many seconds a key that was just put was not used, or how often it was, whichever
     /// the policy goes by.
-    pub fn set_usage(&mut self, key: &[u8], idle_seconds: Option<u64>, uses: Option<u8>) {
-        self.txn().set_usage(key, idle_seconds, uses);
+    pub fn set_usage(&mut self, db: DbIndex, key: &[u8], idle_seconds: Option<u64>, uses: Option<u8>) {
+        self.txn().set_usage(db, key, idle_seconds, uses);
     }
 
     /// Appends to a string that was looked up. Only the new bytes are logged.
