@@ -401,8 +401,8 @@ impl ColdStore for MemoryStore {
         _lower: Option<&[u8]>,
         _upper: Option<&[u8]>,
         _bottom: bool,
-    ) -> Result<()> {
-        Ok(())
+    ) -> Result<bool> {
+        Ok(self.shared.compaction.may_go_on(self.shared.compaction.begin(), 0))
     }
 
     fn cancel_compactions(&self) {

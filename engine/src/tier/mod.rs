@@ -247,8 +247,14 @@ pub trait ColdStore: Send + Sync {
     fn drop_range(&self, family: Family, lower: &[u8], upper: &[u8]) -> Result<()>;
 
     /// Compacts a key range (whole family when both are `None`); `bottom` rewrites the last level too.
-    fn compact(&self, family: Family, lower: Option<&[u8]>, upper: Option<&[u8]>, bottom: bool)
-    -> Result<()>;
+    /// `false`: it was asked to stop before it was done.
+    fn compact(
+        &self,
+        family: Family,
+        lower: Option<&[u8]>,
+        upper: Option<&[u8]>,
+        bottom: bool,
+    ) -> Result<bool>;
 
     /// Asks running manual compactions to stop.
     fn cancel_compactions(&self);

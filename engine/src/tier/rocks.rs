@@ -431,7 +431,7 @@ impl ColdStore for RocksStore {
         lower: Option<&[u8]>,
         upper: Option<&[u8]>,
         bottom: bool,
-    ) -> Result<()> {
+    ) -> Result<bool> {
         let began = self.compaction.begin();
         let mut options = CompactOptions::default();
         // Automatic compactions go on meanwhile.
@@ -445,12 +445,12 @@ impl ColdStore for RocksStore {
         let mut done = 0;
         for piece in pieces {
             if !self.compaction.may_go_on(began, done) {
-                break;
+                return Ok(false);
             }
             self.db.compact_range_cf_opt(self.db.family(family), piece.from, piece.to, &options);
             done = bytes_each;
         }
-        Ok(())
+        Ok(true)
     }
 
     fn cancel_compactions(&self) {

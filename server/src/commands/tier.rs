@@ -311,7 +311,10 @@ impl Range {
             None => lower.is_none() || *family != Family::Meta,
         });
         for family in families {
-            engine.store().cold.compact(family, lower, upper, self.is_bottom)?;
+            // Who stops a compaction means all of it.
+            if !engine.store().cold.compact(family, lower, upper, self.is_bottom)? {
+                break;
+            }
         }
         Ok(())
     }

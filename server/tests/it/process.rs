@@ -367,6 +367,25 @@ fn a_crash_at_any_point_loses_nothing() {
     }
 }
 
+/// A COMPACT that a pause holds ends with the server, and keeps nobody from stopping it.
+#[test]
+#[cfg(feature = "rocks")]
+fn a_paused_compaction_does_not_hold_the_shutdown() {
+    let mut server = Server::start(Program::Lux, &[]);
+    fill(&server);
+    let mut client = server.connect().expect("a connection");
+    assert!(client.call(&["CHECKPOINT"]).expect("a reply").elements().is_some());
+    assert!(client.call(&["COMPACT", "PAUSE"]).expect("a reply").is_ok());
+    let mut held = TcpStream::connect(server.address()).expect("a connection");
+    held.write_all(b"COMPACT\r\n").expect("it takes requests");
+    held.set_read_timeout(Some(Duration::from_millis(500))).expect("a timeout");
+    assert!(held.read(&mut [0; 1]).is_err(), "COMPACT was answered while compactions are paused");
+    let status = server.terminate().expect("it ran");
+    assert!(status.success(), "{status}\n{}", server.log_tail());
+    server.restart();
+    check(&server);
+}
+
 /// Whether a client of this name is connected.
 fn is_connected(observer: &mut Client, name: &str) -> bool {
     let list = observer.call(&["CLIENT", "LIST"]).expect("a reply");
