@@ -18,8 +18,17 @@ pub enum Cold {
     Memory(MemoryStore),
 }
 
-/// Measures the process's anonymous memory, bytes.
-pub type MemoryProbe = Arc<dyn Fn() -> u64 + Send + Sync>;
+/// Memory of the process at one moment, bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MemorySample {
+    /// Resident and not backed by files: what `maxmemory` bounds.
+    pub anonymous: u64,
+    /// In use, as the allocator counts.
+    pub allocated: u64,
+}
+
+/// Measures the memory of the process.
+pub type MemoryProbe = Arc<dyn Fn() -> MemorySample + Send + Sync>;
 
 /// Settings of [`Engine::open`](crate::Engine::open).
 #[derive(Clone)]

@@ -19,17 +19,22 @@ use crate::expiry::Reaper;
 use crate::hook::Hook;
 use crate::identity::Identity;
 use crate::ids::{DbId, DbIndex, Lsn};
+use crate::keyspace::hash::SHARDS;
 use crate::keyspace::scan::ScanStep;
 use crate::keyspace::store::{DATABASES, Store};
 use crate::keyspace::usage::UsedAt;
 use crate::recovery::{ColdState, Replay, load_marker, read_cold_state};
 use crate::tier::promote::{FetchTicket, Promoter};
-use crate::tier::{ColdStore, Family, memory_division, warm};
+use crate::tier::{ColdStore, Family, filters, memory_division, warm};
 use crate::txn::{Core, Mode, Scratch, Txn};
 use crate::wal::{FsyncPolicy, OpenFrom, Wal, WalConfig, WalReport, effect};
 
 /// Time between two looks at the disk.
 const DISK_LOOK: Duration = Duration::from_millis(250);
+
+/// Time between two looks at memory, and while it is nearly full.
+const GOVERN: Duration = Duration::from_millis(20);
+const GOVERN_FULL: Duration = Duration::from_millis(3);
 
 /// With more log segments than this at an opening, a checkpoint is made at once.
 const SEGMENTS_MAX: usize = 4;
@@ -87,10 +92,11 @@ impl Engine {
         let hot_limit = usize::try_from(config.maxmemory / 100 * 60).unwrap_or(usize::MAX);
         let store = Arc::new(Store::new(identity.hash_seed, identity.openings, cold, hot_limit));
         store.note_opening(UsedAt::new(config.clock.unix_ms()));
+        store.filter_limit.store(filter_limit(config.maxmemory), Ordering::Relaxed);
         #[cfg(feature = "failpoints")]
         store.failpoints.set(config.failpoints);
         let redo_lsn = state.marker.as_ref().map_or(Lsn(0), |marker| marker.redo_lsn);
-        let (wal, wal_report, highest) = recover(&config, &identity, &store, &state)?;
+        let (wal, wal_report, highest, generation) = recover(&config, &identity, &store, &state)?;
         let core = Arc::new(Core {
             promoter: Promoter::new(Arc::clone(&store)),
             store,
@@ -98,7 +104,8 @@ impl Engine {
             hook: Hook::default(),
             commit_max: AtomicUsize::new(commit_max(config.maxmemory)),
         });
-        let keeper = Keeper::new(Arc::clone(&core), &config, identity.store_id, highest, redo_lsn);
+        let keeper =
+            Keeper::new(Arc::clone(&core), &config, identity.store_id, highest, redo_lsn, generation);
         keeper.configure(&config);
         let reaper = Reaper::new(Arc::clone(&core), Arc::clone(&config.clock));
         let disk = DiskGuard::new(
@@ -156,6 +163,14 @@ impl Engine {
         let keeper = Arc::clone(&shared.keeper);
         *shared.keeper_thread.lock() = Some(spawn("lux-keeper".into(), Box::new(move || keeper.run()))?);
         if config.is_background {
+            let (keeper, is_stopping) = (Arc::clone(&shared.keeper), Arc::clone(&shared.is_stopping));
+            let governor = move || {
+                while !is_stopping.load(Ordering::Relaxed) {
+                    let pause = if keeper.govern() { GOVERN_FULL } else { GOVERN };
+                    std::thread::park_timeout(pause);
+                }
+            };
+            shared.threads.lock().push(spawn("lux-governor".into(), Box::new(governor))?);
             let reaper = Arc::clone(&shared.reaper);
             let thread = spawn("lux-reaper".into(), Box::new(move || reaper.run()))?;
             shared.threads.lock().push(thread);
@@ -178,6 +193,14 @@ impl Engine {
                 Err(error) => tracing::warn!(%error, "could not warm up"),
             };
             shared.threads.lock().push(spawn("lux-warm".into(), Box::new(warm))?);
+            let store = Arc::clone(&shared.core.store);
+            let is_stopping = Arc::clone(&shared.is_stopping);
+            let filters = move || {
+                if let Err(error) = filters::run(&store, &is_stopping) {
+                    tracing::warn!(%error, "could not build the filters of cold keys; misses read the disk");
+                }
+            };
+            shared.threads.lock().push(spawn("lux-filters".into(), Box::new(filters))?);
         }
         Ok(())
     }
@@ -271,6 +294,7 @@ impl Engine {
     pub fn set_maxmemory(&self, bytes: u64) {
         let shared = &self.shared;
         shared.core.commit_max.store(commit_max(bytes), Ordering::Relaxed);
+        shared.core.store.filter_limit.store(filter_limit(bytes), Ordering::Relaxed);
         shared.keeper.set_maxmemory(bytes);
         let (cache_bytes, memtable_bytes) = memory_division(bytes);
         shared.core.store.cold.set_memory(cache_bytes, memtable_bytes);
@@ -340,13 +364,14 @@ impl Engine {
 }
 
 /// Brings a store to its last logged commit: marker, log, databases that died. Returns the log and
-/// the highest LSN of any row.
+/// the highest LSN of any row, and the generation of the filters that were loaded.
 fn recover(
     config: &EngineConfig,
     identity: &Identity,
     store: &Store,
     state: &ColdState,
-) -> Result<(Arc<Wal>, WalReport, Lsn)> {
+) -> Result<(Arc<Wal>, WalReport, Lsn, u64)> {
+    let mut generation = 0;
     let mut from = OpenFrom { redo_lsn: Lsn(0), highest_written: state.highest, timeline: 0 };
     if let Some(marker) = &state.marker {
         if marker.store_id != identity.store_id {
@@ -354,6 +379,7 @@ fn recover(
             return Err(Error::Format { path: config.dir.clone(), detail });
         }
         load_marker(store, marker);
+        generation = filters::load(store, &*config.files, &config.dir, identity.store_id, marker.filters);
         (from.redo_lsn, from.timeline) = (marker.redo_lsn, marker.timeline);
     }
     let has_rows = state.marker.is_some() || state.highest > Lsn(0);
@@ -368,7 +394,13 @@ fn recover(
     )?;
     let highest = replay.finish();
     find_dead_databases(store, wal.last_lsn())?;
-    Ok((wal, report, highest))
+    Ok((wal, report, highest, generation))
+}
+
+/// Bytes that one filter of cold keys may use: a sixteenth of the memory bound for all shards of one
+/// large database.
+fn filter_limit(maxmemory: u64) -> usize {
+    usize::try_from(maxmemory / 16 / SHARDS as u64).unwrap_or(usize::MAX)
 }
 
 /// Largest commit for a memory bound.

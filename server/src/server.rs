@@ -19,7 +19,6 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::task::JoinSet;
 
-use crate::admin::memory;
 use crate::clock;
 use crate::config::sources::Loaded;
 use crate::config::{Config, ConfigStore};
@@ -61,7 +60,7 @@ fn serve(engine: Engine, loaded: Loaded, level: LevelHandle) -> Result<(), Serve
     state.tcp_port.store(config.port.unsigned_abs(), Relaxed);
     let pidfile = PidFile::write(&config)?;
     let (inboxes, workers) = start_workers(&state)?;
-    state.startup_memory.store(memory::allocated_bytes(), Relaxed);
+    state.startup_memory.store(storage::allocator()[0], Relaxed);
     banner(&config, &state);
     let runtime = Builder::new_current_thread()
         .enable_all()

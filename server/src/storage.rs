@@ -5,12 +5,14 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use lux_engine::config::MemoryProbe;
+use lux_engine::config::{MemoryProbe, MemorySample};
 use lux_engine::env::real::{SystemClock, SystemFiles};
 use lux_engine::eviction::{CacheConfig, Lfu, Policy};
 use lux_engine::keyspace::store::NEAR_MS;
 use lux_engine::wal::FsyncPolicy;
 use lux_engine::{Cold, Engine, EngineConfig, Error, Result};
+
+use tikv_jemalloc_ctl::{epoch, stats};
 
 use crate::config::Config;
 
@@ -89,8 +91,18 @@ fn memory_probe() -> Result<MemoryProbe> {
     Ok(Arc::new(move || {
         let mut text = [0u8; 128];
         let len = file.read_at(&mut text, 0).unwrap_or(0);
-        anonymous_pages(&text[..len]).unwrap_or(0) * page
+        let anonymous = anonymous_pages(&text[..len]).unwrap_or(0) * page;
+        MemorySample { anonymous, allocated: allocator()[0].min(anonymous) }
     }))
+}
+
+/// The allocator's numbers, bytes: allocated, active, resident. Zeros where it is not jemalloc.
+#[must_use]
+pub fn allocator() -> [u64; 3] {
+    // The statistics are as of the last epoch; without one they would be stale, not wrong.
+    let _ = epoch::advance();
+    [stats::allocated::read(), stats::active::read(), stats::resident::read()]
+        .map(|read| read.map_or(0, |bytes| bytes as u64))
 }
 
 /// Anonymous memory of this process now, bytes.

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
+use super::budget::Budget;
 use super::round::RoundReport;
 use crate::config::{EngineConfig, MemoryProbe};
 use crate::env::{Clock, FileSystem};
@@ -101,18 +102,25 @@ pub struct Keeper {
     /// Bound on the memory of the process, bytes.
     pub maxmemory: AtomicU64,
     probe: Mutex<Option<MemoryProbe>>,
+    budget: Mutex<Budget>,
     last_budget: AtomicU64,
+    /// When the hot set was last saved, monotonic ns plus one; 0: never.
+    pub(super) hot_set_saved: AtomicU64,
+    /// Entries written back and evicted, and when that number last changed, monotonic ns.
+    last_progress: (AtomicU64, AtomicU64),
 }
 
 /// What the mutex guards.
 pub(super) struct State {
     requests: VecDeque<(Request, Arc<Reply>)>,
-    is_stopping: bool,
+    pub(super) is_stopping: bool,
     /// Highest LSN of any row written.
     highest: Lsn,
     /// Redo LSN of the flushed marker and the log's byte count at that point.
     pub(super) redo: (Lsn, u64),
     pub(super) dropped_incarnations: Vec<Vec<u8>>,
+    /// Generation of the file of filters; 0: there is none that fits.
+    pub(super) filters: u64,
     /// A batch that found no disk space. Its images count as in flight, so it goes before any other.
     stalled: Option<SpillBatch>,
 }
@@ -128,9 +136,10 @@ impl Keeper {
         store_id: u64,
         highest: Lsn,
         redo: Lsn,
+        filters: u64,
     ) -> Arc<Keeper> {
         let clock = Arc::clone(&config.clock);
-        let now_ms = clock.unix_ms();
+        let (now_ms, started) = (clock.unix_ms(), clock.monotonic_ns());
         Arc::new(Keeper {
             core,
             clock,
@@ -143,6 +152,7 @@ impl Keeper {
                 highest,
                 redo: (redo, 0),
                 dropped_incarnations: Vec::new(),
+                filters,
                 stalled: None,
             }),
             wake: Condvar::new(),
@@ -155,7 +165,10 @@ impl Keeper {
             hot_bytes: AtomicUsize::new(0),
             maxmemory: AtomicU64::new(u64::MAX),
             probe: Mutex::new(None),
+            budget: Mutex::default(),
             last_budget: AtomicU64::new(0),
+            hot_set_saved: AtomicU64::new(0),
+            last_progress: (AtomicU64::new(0), AtomicU64::new(started)),
         })
     }
 
@@ -182,13 +195,11 @@ impl Keeper {
         }
         self.last_budget.store(now, Ordering::Relaxed);
         let maxmemory = self.maxmemory.load(Ordering::Relaxed);
-        let others = probe().saturating_sub(hot_bytes as u64);
-        let target = (maxmemory / 100 * 97).saturating_sub(others);
-        let target = target.clamp(maxmemory / 16, maxmemory / 100 * 90);
-        let before = self.core.store.hot_limit.load(Ordering::Relaxed) as u64;
-        // Down at once, up slowly: a peak of other uses must not be met twice.
-        let next = if target < before { target } else { before + (target - before) / 8 };
-        self.core.store.hot_limit.store(usize::try_from(next).unwrap_or(usize::MAX), Ordering::Relaxed);
+        let store = &self.core.store;
+        let before = store.hot_limit.load(Ordering::Relaxed) as u64;
+        let (sample, cold) = (probe(), store.cold.memory());
+        let next = self.budget.lock().divide(maxmemory, sample, cold, hot_bytes as u64, before);
+        store.hot_limit.store(usize::try_from(next).unwrap_or(usize::MAX), Ordering::Relaxed);
     }
 
     /// Asks for something; wait on the reply or drop it.
@@ -237,7 +248,6 @@ impl Keeper {
 
     /// The body of the keeper's thread.
     pub fn run(&self) {
-        let mut last_progress = self.clock.monotonic_ns();
         loop {
             let request = {
                 let mut state = self.state.lock();
@@ -246,7 +256,7 @@ impl Keeper {
                 }
                 match state.requests.pop_front() {
                     Some(request) => Some(request),
-                    None if state.is_stopping => return,
+                    None if state.is_stopping => break,
                     None => None,
                 }
             };
@@ -258,7 +268,7 @@ impl Keeper {
                 }
                 continue;
             }
-            let outcome = self.step(request, &mut last_progress);
+            let outcome = self.step(request);
             if let Err(error) = outcome
                 && !matches!(error, Error::NoSpace { .. })
             {
@@ -266,9 +276,10 @@ impl Keeper {
                 self.core.wal.latch(error);
             }
         }
+        self.save_hot_set();
     }
 
-    fn step(&self, request: Option<(Request, Arc<Reply>)>, last_progress: &mut u64) -> Result<()> {
+    fn step(&self, request: Option<(Request, Arc<Reply>)>) -> Result<()> {
         match request {
             Some((Request::Round, reply)) => {
                 let outcome = self.timed_round();
@@ -289,7 +300,7 @@ impl Keeper {
                 }
             }
         }
-        self.relieve(last_progress)
+        self.relieve()
     }
 
     fn timed_round(&self) -> Result<RoundReport> {
@@ -326,20 +337,39 @@ impl Keeper {
         stalled.map_or(Ok(()), |mut batch| self.send(&mut batch))
     }
 
+    /// Measures memory, divides it anew and says how hard writers must be slowed down. Called by a
+    /// thread of its own, for the keeper may be busy in a round for seconds. Returns whether memory
+    /// is nearly full.
+    pub fn govern(&self) -> bool {
+        let store = &self.core.store;
+        let (bytes, dirty) = store.hot_bytes();
+        self.rebudget(bytes);
+        let limit = store.hot_limit.load(Ordering::Relaxed);
+        self.hot_bytes.store(bytes, Ordering::Relaxed);
+        self.dirty_bytes.store(dirty, Ordering::Relaxed);
+        let now = self.clock.monotonic_ns();
+        let written = store.stats.written_back.load(Ordering::Relaxed);
+        let progress = store.stats.evicted.load(Ordering::Relaxed).wrapping_add(written);
+        if self.last_progress.0.swap(progress, Ordering::Relaxed) != progress || bytes <= limit {
+            self.last_progress.1.store(now, Ordering::Relaxed);
+        }
+        let stuck_ns = now.saturating_sub(self.last_progress.1.load(Ordering::Relaxed));
+        self.pressure.store(pressure_of(bytes, limit, stuck_ns), Ordering::Relaxed);
+        bytes > limit / 8 * 7
+    }
+
     /// Brings memory below its limit: cleans cool dirty entries, evicts clean ones.
-    fn relieve(&self, last_progress: &mut u64) -> Result<()> {
+    fn relieve(&self) -> Result<()> {
         let store = &self.core.store;
         store.clear_relief();
         if store.failpoints.breaks(Break::OneBudget) {
             return Ok(());
         }
-        let (mut bytes, mut dirty) = store.hot_bytes();
-        let before = bytes;
-        self.rebudget(bytes);
+        let (mut bytes, dirty) = store.hot_bytes();
         let limit = store.hot_limit.load(Ordering::Relaxed);
         if dirty > limit / 4 && bytes > limit / 8 * 7 {
             self.clean(dirty - limit / 8)?;
-            (bytes, dirty) = store.hot_bytes();
+            bytes = store.hot_bytes().0;
         }
         if bytes > limit {
             for id in Store::shard_ids() {
@@ -350,15 +380,8 @@ impl Keeper {
                     store.stats.evicted.fetch_add(evicted, Ordering::Relaxed);
                 }
             }
-            (bytes, dirty) = store.hot_bytes();
         }
-        self.hot_bytes.store(bytes, Ordering::Relaxed);
-        self.dirty_bytes.store(dirty, Ordering::Relaxed);
-        let now = self.clock.monotonic_ns();
-        if bytes < before || bytes <= limit {
-            *last_progress = now;
-        }
-        self.pressure.store(pressure_of(bytes, limit, now - *last_progress), Ordering::Relaxed);
+        self.govern();
         Ok(())
     }
 

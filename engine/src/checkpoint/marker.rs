@@ -1,9 +1,10 @@
 //! The marker: the row of `meta` that names the redo LSN, written last in a round.
 //!
 //! ```text
-//! version (1 byte, 1) | store id (8, big endian) | timeline | redo LSN | time, Unix ms
+//! version (1 byte, 2) | store id (8, big endian) | timeline | redo LSN | time, Unix ms
 //! next database id | database ids of 0..15 | count of totals, then each:
 //! database id | shard (1 byte) | keys | keys with a deadline
+//! generation of the file `filters`, 0: none
 //! CRC32 of all before (4, big endian)
 //! ```
 //!
@@ -18,7 +19,7 @@ use crate::wal::effect::Total;
 /// Name of the marker's row in `meta`.
 pub const MARKER: &[u8] = b"marker";
 /// The version that is written and read.
-pub const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;
 
 /// What a finished round leaves for recovery.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +32,8 @@ pub struct Marker {
     pub next_db: DbId,
     pub map: [DbId; DATABASES],
     pub totals: Vec<Total>,
+    /// The file `filters` of this generation or a later one knows every row; 0: none does.
+    pub filters: u64,
 }
 
 impl Marker {
@@ -53,6 +56,7 @@ impl Marker {
             put_varint(&mut out, total.keys);
             put_varint(&mut out, total.expires);
         }
+        put_varint(&mut out, self.filters);
         let crc = crc32fast::hash(&out);
         out.extend_from_slice(&crc.to_be_bytes());
         out
@@ -93,7 +97,8 @@ impl Marker {
             let shard = ShardId(reader.u8()?);
             totals.push(Total { db, shard, keys: reader.varint()?, expires: reader.varint()? });
         }
-        Ok(Marker { store_id, timeline, redo_lsn, time_ms, next_db, map, totals })
+        let filters = reader.varint()?;
+        Ok(Marker { store_id, timeline, redo_lsn, time_ms, next_db, map, totals, filters })
     }
 }
 
@@ -110,6 +115,7 @@ mod tests {
             next_db: DbId(40),
             map: std::array::from_fn(|i| DbId(i as u32 * 2)),
             totals: vec![Total { db: DbId(4), shard: ShardId(63), keys: 5, expires: 1 }],
+            filters: 77,
         }
     }
 
@@ -122,12 +128,12 @@ mod tests {
     fn another_version_is_told_from_damage() {
         let mut bytes = sample().encode();
         assert_eq!(Marker::other_version(&bytes), None);
-        bytes[0] = 2;
+        bytes[0] = 9;
         assert_eq!(Marker::other_version(&bytes), None, "the checksum does not match");
         let body = bytes.len() - 4;
         let crc = crc32fast::hash(&bytes[..body]).to_be_bytes();
         bytes[body..].copy_from_slice(&crc);
-        assert_eq!(Marker::other_version(&bytes), Some(2));
+        assert_eq!(Marker::other_version(&bytes), Some(9));
     }
 
     #[test]

@@ -2,8 +2,9 @@
 //!
 //! `marker` is the row that says from where the log must be replayed; `round` writes back what
 //! was dirty, flushes, sets the marker and cuts the log; `keeper` is the thread that does it,
-//! together with write-back under memory pressure.
+//! together with write-back under memory pressure; `budget` divides the memory bound.
 
+mod budget;
 pub mod keeper;
 pub mod marker;
 mod round;

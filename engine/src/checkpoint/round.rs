@@ -24,10 +24,13 @@ use crate::keyspace::entry::BodyRef;
 use crate::keyspace::store::{DATABASES, Store};
 use crate::tier::schema;
 use crate::tier::spill::{DEAD_PREFIX, SpillBatch, Which};
-use crate::tier::warm;
 use crate::tier::{ColdBatch, Family};
+use crate::tier::{filters, warm};
 use crate::value::Value;
 use crate::wal::effect::Total;
+
+/// Time between two savings of the hot set.
+const HOT_SET_NS: u64 = 30_000_000_000;
 
 /// What a round did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -64,13 +67,14 @@ impl Keeper {
         let mut report = RoundReport { redo_lsn: begin, ..RoundReport::default() };
         let marker_first = store.failpoints.breaks(Break::MarkerLast);
         if marker_first {
-            self.write_marker(begin, map)?;
+            self.write_marker(begin, map, 0)?;
             store.cold.flush()?;
             wal.cut_before(begin)?;
         }
         self.write_back_all(&mut report)?;
+        let filters = self.save_filters();
         store.crash.reach(CrashPoint::BeforeMarker);
-        self.write_marker(begin, map)?;
+        self.write_marker(begin, map, filters)?;
         store.crash.reach(CrashPoint::BeforeFlush);
         // DURABILITY: a crash before this returns leaves the marker of the round before.
         store.cold.flush()?;
@@ -80,13 +84,25 @@ impl Keeper {
         wal.cut_before(begin)?;
         store.crash.reach(CrashPoint::AfterCut);
         self.drop_dead(begin)?;
-        if let Err(error) = warm::save(store, &*self.files, &self.dir) {
-            tracing::warn!(%error, "the hot set was not saved; a restart will start colder");
-        }
+        self.save_hot_set();
         store.stats.rounds.fetch_add(1, Ordering::Relaxed);
         self.last_round_ms.store(self.clock.unix_ms(), Ordering::Relaxed);
         report.millis = (self.clock.monotonic_ns() - started) / 1_000_000;
         Ok(report)
+    }
+
+    /// Rounds may follow each other by seconds while much is written; walking the whole hot tier
+    /// each time would cost more than they do.
+    pub(super) fn save_hot_set(&self) {
+        let now = self.clock.monotonic_ns();
+        let is_recent = |then: u64| now < then + HOT_SET_NS && !self.state.lock().is_stopping;
+        if self.hot_set_saved.load(Ordering::Relaxed).checked_sub(1).is_some_and(is_recent) {
+            return;
+        }
+        self.hot_set_saved.store(now + 1, Ordering::Relaxed);
+        if let Err(error) = warm::save(&self.core.store, &*self.files, &self.dir) {
+            tracing::warn!(%error, "the hot set was not saved; a restart will start colder");
+        }
     }
 
     /// Step 1. With all shards locked no commit is between its append and its application, so the
@@ -125,7 +141,7 @@ impl Keeper {
     }
 
     /// Steps 3 and 4 without the flush.
-    fn write_marker(&self, redo_lsn: Lsn, (map, next_db): MapImage) -> Result<()> {
+    fn write_marker(&self, redo_lsn: Lsn, (map, next_db): MapImage, filters: u64) -> Result<()> {
         let (store, wal) = (&self.core.store, &self.core.wal);
         let mut totals = Vec::new();
         for shard in Store::shard_ids() {
@@ -147,10 +163,31 @@ impl Keeper {
             next_db,
             map,
             totals,
+            filters,
         };
         let mut batch = ColdBatch::default();
         batch.put(Family::Meta, MARKER, &marker.encode());
         store.cold.write(&batch)
+    }
+
+    /// Saves the filters of cold keys after the last row and before the marker, if they changed.
+    /// Returns the generation of the file; 0 if there is none, which costs a walk after a restart.
+    fn save_filters(&self) -> u64 {
+        let generation = self.state.lock().filters;
+        if !filters::take_changed(&self.core.store) && generation > 0 {
+            return generation;
+        }
+        let next = self.clock.unix_us().max(generation + 1);
+        let saved = filters::save(&self.core.store, &*self.files, &self.dir, self.store_id, next);
+        let generation = match saved {
+            Ok(()) => next,
+            Err(error) => {
+                tracing::warn!(%error, "the filters were not saved; a restart will have to build them");
+                0
+            }
+        };
+        self.state.lock().filters = generation;
+        generation
     }
 
     /// Reads the base rows of all entries that still wait for theirs.

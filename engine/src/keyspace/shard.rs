@@ -17,6 +17,7 @@ use std::collections::{BinaryHeap, HashMap};
 use std::sync::Arc;
 
 use super::entry::{Body, BodyRef, Entry, Kind, flag};
+use super::filter::ColdFilter;
 use super::hash::{KeyHash, KeyHasher};
 use super::table::PageTable;
 use super::ticket::TicketState;
@@ -62,7 +63,6 @@ pub struct Shard {
     pub now: UsedAt,
     /// No key that is only in the cold tier was used later than this.
     pub cold_used_at: UsedAt,
-    random: u64,
 }
 
 /// One database's part of a shard.
@@ -75,6 +75,27 @@ pub struct DbShard {
     pub expires: u64,
     /// Values in memory.
     pub hot: u64,
+    /// Keys that may have a row.
+    pub filter: ColdFilter,
+    /// The filter's successor while it is built from all rows.
+    pub next_filter: Option<Box<ColdFilter>>,
+}
+
+impl DbShard {
+    /// Whether a key that is not in memory may have a row.
+    #[inline]
+    #[must_use]
+    pub fn may_be_cold(&self, hash: KeyHash) -> bool {
+        self.keys != self.hot && !self.filter.excludes(hash)
+    }
+
+    /// Notes that a key is about to get a row. `bytes_max` bounds the filter.
+    pub fn note_row(&mut self, hash: KeyHash, bytes_max: usize) {
+        self.filter.insert(hash, bytes_max);
+        if let Some(next) = &mut self.next_filter {
+            next.insert(hash, bytes_max);
+        }
+    }
 }
 
 /// A read of the cold tier under way for one key.
@@ -125,16 +146,7 @@ impl Shard {
             misses: 0,
             now: UsedAt::default(),
             cold_used_at: UsedAt::default(),
-            random: 1,
         }
-    }
-
-    /// Uniform bits, for the chance in LFU's counter.
-    pub fn random(&mut self) -> u32 {
-        // A linear congruential generator (Knuth, MMIX); its high bits are the good ones.
-        self.random =
-            self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.random >> 32) as u32
     }
 
     /// The part of a database, if this shard has one.
@@ -150,13 +162,16 @@ impl Shard {
         self.dbs.iter_mut().find(|db| db.id == id)
     }
 
-    /// The part of a database, made if need be.
+    /// The part of a database, made if need be. A new part has no keys, so no rows either: that of
+    /// a database with rows is made by recovery, before anything else.
     pub fn db_or_new(&mut self, id: DbId) -> &mut DbShard {
         let at = match self.dbs.iter().position(|db| db.id == id) {
             Some(at) => at,
             None => {
                 let table = PageTable::new(self.hasher);
-                self.dbs.push(DbShard { id, table, keys: 0, expires: 0, hot: 0 });
+                let filter = ColdFilter::complete();
+                let part = DbShard { id, table, keys: 0, expires: 0, hot: 0, filter, next_filter: None };
+                self.dbs.push(part);
                 self.dbs.len() - 1
             }
         };
@@ -585,7 +600,7 @@ impl Shard {
         let Some(part) = self.db(db) else { return false };
         match part.table.find(hash, key) {
             Some(entry) => matches!(entry.body(), BodyRef::Boxed(Value::Unresolved(_))),
-            None => part.keys != part.hot,
+            None => part.may_be_cold(hash),
         }
     }
 

@@ -37,6 +37,8 @@ pub struct Store {
     graveyard: Mutex<Vec<DbShard>>,
     /// Bytes the hot tier may use; re-divided every second.
     pub hot_limit: AtomicUsize,
+    /// Bytes the filter of one database in one shard may use.
+    pub filter_limit: AtomicUsize,
     /// Set when something was spilled or recovered: not every key need be in memory.
     pub has_cold: AtomicBool,
     /// Set when replay left entries that wait for their base rows.
@@ -82,6 +84,7 @@ impl Store {
             dead_dbs: Mutex::new(Vec::new()),
             graveyard: Mutex::new(Vec::new()),
             hot_limit: AtomicUsize::new(hot_limit),
+            filter_limit: AtomicUsize::new(usize::MAX),
             has_cold: AtomicBool::new(false),
             has_unresolved: AtomicBool::new(false),
             wants_relief: AtomicBool::new(false),

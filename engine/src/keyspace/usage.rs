@@ -112,14 +112,17 @@ impl Usage {
 }
 
 /// The rules in force, for many readers.
-pub struct UsageRules(AtomicU64);
+pub struct UsageRules {
+    bits: AtomicU64,
+    random: AtomicU64,
+}
 
 /// The bit that says that uses are counted.
 const COUNTS: u64 = 1 << 63;
 
 impl Default for UsageRules {
     fn default() -> Self {
-        let rules = UsageRules(AtomicU64::new(0));
+        let rules = UsageRules { bits: AtomicU64::new(0), random: AtomicU64::new(1) };
         rules.set(false, Lfu::default());
         rules
     }
@@ -130,21 +133,32 @@ impl UsageRules {
     pub fn set(&self, counts: bool, lfu: Lfu) {
         let log_factor = u64::from(lfu.log_factor.min(i32::MAX as u32));
         let bits = log_factor << 32 | u64::from(lfu.decay_minutes) | if counts { COUNTS } else { 0 };
-        self.0.store(bits, Ordering::Relaxed);
+        self.bits.store(bits, Ordering::Relaxed);
+    }
+
+    /// Uniform bits, for the chance in LFU's counter.
+    #[must_use]
+    pub fn random(&self) -> u32 {
+        // A linear congruential generator (Knuth, MMIX); its high bits are the good ones. Two threads may
+        // draw the same number, which does no harm.
+        let last = self.random.load(Ordering::Relaxed);
+        let next = last.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.random.store(next, Ordering::Relaxed);
+        (next >> 32) as u32
     }
 
     /// How uses are counted; `None`: they are not.
     #[inline]
     #[must_use]
     pub fn counting(&self) -> Option<Lfu> {
-        let bits = self.0.load(Ordering::Relaxed);
+        let bits = self.bits.load(Ordering::Relaxed);
         if bits & COUNTS != 0 { Some(self.lfu()) } else { None }
     }
 
     /// How LFU's counter grows and falls.
     #[must_use]
     pub fn lfu(&self) -> Lfu {
-        let bits = self.0.load(Ordering::Relaxed);
+        let bits = self.bits.load(Ordering::Relaxed);
         Lfu { log_factor: (bits >> 32) as u32 & i32::MAX as u32, decay_minutes: bits as u32 }
     }
 }

@@ -72,6 +72,8 @@ pub fn load_marker(store: &Store, marker: &Marker) {
             let mut shard = store.lock(total.shard);
             let part = shard.db_or_new(total.db);
             (part.keys, part.expires) = (total.keys, total.expires);
+            // It has rows, and nobody knows yet whose.
+            part.filter.set_complete(total.keys == 0);
         }
     }
 }

@@ -30,7 +30,8 @@ use parking_lot::{Condvar, Mutex};
 
 use super::compaction::CompactionControl;
 use super::{
-    ColdBatch, ColdCursor, ColdSnapshot, ColdStats, ColdStore, Family, FamilyStats, Lookup, ReadTier,
+    ColdBatch, ColdCursor, ColdMemory, ColdSnapshot, ColdStats, ColdStore, Family, FamilyStats, Lookup,
+    ReadTier,
 };
 use crate::error::{Error, Result};
 
@@ -448,6 +449,10 @@ impl ColdStore for MemoryStore {
             families,
             ..ColdStats::default()
         }
+    }
+
+    fn memory(&self) -> ColdMemory {
+        ColdMemory::default()
     }
 
     fn set_memory(&self, cache_bytes: usize, _memtable_bytes: usize) {

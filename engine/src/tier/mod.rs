@@ -6,6 +6,7 @@
 //! log of its own: the engine's WAL makes writes durable.
 
 pub mod compaction;
+pub mod filters;
 pub mod memory;
 pub mod promote;
 #[cfg(feature = "rocks")]
@@ -192,6 +193,15 @@ pub struct ColdStats {
     pub families: Vec<FamilyStats>,
 }
 
+/// Memory of a store, bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ColdMemory {
+    /// Block cache and memtables, as of now.
+    pub used_bytes: u64,
+    /// What they may grow to.
+    pub capacity_bytes: u64,
+}
+
 /// Sizes of one family.
 #[derive(Clone, Debug, Default)]
 pub struct FamilyStats {
@@ -269,6 +279,9 @@ pub trait ColdStore: Send + Sync {
 
     /// Sizes for INFO and the budget. Cheap enough for once a second.
     fn stats(&self) -> ColdStats;
+
+    /// The memory of block cache and memtables. Costs next to nothing.
+    fn memory(&self) -> ColdMemory;
 
     /// Sets the memory the store may use, bytes: block cache and memtables.
     fn set_memory(&self, cache_bytes: usize, memtable_bytes: usize);

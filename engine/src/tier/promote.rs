@@ -5,9 +5,10 @@
 //! [`FetchTicket`]; the entries (or the knowledge that there is none) that a ticket waited for
 //! stay pinned until it is dropped, so that the transaction that runs again finds them.
 //!
-//! The caller first asks the cold tier without I/O (filters and cached blocks answer most
-//! misses of keys that do not exist); only what is left goes to the disk threads, in batches
-//! sorted by row key.
+//! A key that the shard's filter excludes is not fetched at all. What a complete filter includes
+//! almost certainly has a row, which is rarely in the small block cache: it goes to the disk threads,
+//! in batches sorted by row key. While a filter is not complete yet, the caller first asks the cold
+//! tier without I/O: its own filters and cached blocks answer most misses of keys that do not exist.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -101,7 +102,7 @@ impl Promoter {
     pub fn fetch<'k>(&self, keys: impl Iterator<Item = (DbId, &'k [u8])>) -> Option<FetchTicket> {
         let state = Arc::new(TicketState::default());
         let mut waits = 0;
-        let mut jobs: Vec<Job> = Vec::new();
+        let (mut jobs, mut rest): (Vec<Job>, Vec<Job>) = (Vec::new(), Vec::new());
         for (db, key) in keys {
             let hash = self.store.hasher.hash(key);
             let mut shard = self.store.lock(hash.shard);
@@ -111,17 +112,19 @@ impl Promoter {
             waits += 1;
             state.add_one();
             if shard.begin_fetch(db, key, &state) {
+                let is_expected = shard.db(db).is_some_and(|part| part.filter.is_complete());
                 drop(shard);
                 let mut row_key = Vec::with_capacity(8 + key.len());
                 schema::put_row_key(&mut row_key, db, hash.bucket, key);
-                jobs.push(Job { db, hash, key: Box::from(key), row_key });
+                let job = Job { db, hash, key: Box::from(key), row_key };
+                if is_expected { rest.push(job) } else { jobs.push(job) }
             }
         }
         if waits == 0 {
             return None;
         }
         jobs.sort_unstable_by(|a, b| a.row_key.cmp(&b.row_key));
-        let rest = self.read(jobs, ReadTier::Cached);
+        rest.extend(self.read(jobs, ReadTier::Cached));
         if !rest.is_empty() {
             let mut queue = self.queue.lock();
             if queue.is_closed {

@@ -31,13 +31,17 @@ use rocksdb::{
 
 use super::compaction::CompactionControl;
 use super::{
-    ColdBatch, ColdCursor, ColdSnapshot, ColdStats, ColdStore, Family, FamilyStats, Lookup, ReadTier,
+    ColdBatch, ColdCursor, ColdMemory, ColdSnapshot, ColdStats, ColdStore, Family, FamilyStats, Lookup,
+    ReadTier,
 };
 use crate::error::{Error, Result};
 
 const KIB: usize = 1 << 10;
 const MIB: usize = 1 << 20;
 const GIB: usize = 1 << 30;
+
+/// Milliseconds that a write waits for flushes at most.
+const MEMTABLE_WAITS: u32 = 2000;
 
 /// Levels of every family; RocksDB's default, and enough for 10^7 times level 0.
 const LEVELS: usize = 7;
@@ -106,6 +110,8 @@ pub struct RocksStore {
     cache: Cache,
     memtables: WriteBufferManager,
     memtable_bytes: AtomicUsize,
+    /// Of the cache, memtables included.
+    capacity_bytes: AtomicUsize,
     read_disk: ReadOptions,
     read_cached: ReadOptions,
     unlogged: WriteOptions,
@@ -183,6 +189,7 @@ impl RocksStore {
             cache,
             memtables,
             memtable_bytes: AtomicUsize::new(config.memtable_bytes),
+            capacity_bytes: AtomicUsize::new(config.cache_bytes + config.memtable_bytes),
             read_disk,
             read_cached,
             unlogged,
@@ -216,6 +223,19 @@ impl RocksStore {
             Ok(None) => Ok(Lookup::Absent),
             Err(error) if error.kind() == ErrorKind::Incomplete => Ok(Lookup::NotCached),
             Err(error) => Err(self.error("read", error)),
+        }
+    }
+
+    /// Memtables that are being flushed keep their memory: a writer faster than the disk would take
+    /// it all. Only write-back comes here, and it can wait.
+    fn wait_for_memtables(&self) {
+        for _ in 0..MEMTABLE_WAITS {
+            // ORDERING: a bound; one read late is as good.
+            let limit = self.memtable_bytes.load(Ordering::Relaxed);
+            if self.memtables.get_usage() <= limit + limit / 2 {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(1));
         }
     }
 
@@ -350,6 +370,7 @@ impl ColdStore for RocksStore {
         if batch.is_empty() {
             return Ok(());
         }
+        self.wait_for_memtables();
         // Per row: its bytes and at most 16 of header.
         let mut rocks = WriteBatch::with_capacity_bytes(batch.bytes() + 16 * batch.len() + 16);
         let families = Family::ALL.map(|family| self.db.family(family));
@@ -505,12 +526,20 @@ impl ColdStore for RocksStore {
         }
     }
 
+    fn memory(&self) -> ColdMemory {
+        // Memtables are charged to the cache.
+        let used_bytes = self.cache.get_usage() as u64;
+        // ORDERING: a statistic.
+        ColdMemory { used_bytes, capacity_bytes: self.capacity_bytes.load(Ordering::Relaxed) as u64 }
+    }
+
     fn set_memory(&self, cache_bytes: usize, memtable_bytes: usize) {
         // The crate asks for `&mut`; a clone is a handle to the same cache.
         self.cache.clone().set_capacity(cache_bytes + memtable_bytes);
         self.memtables.set_buffer_size(memtable_bytes);
-        // ORDERING: a statistic.
+        // ORDERING: statistics.
         self.memtable_bytes.store(memtable_bytes, Ordering::Relaxed);
+        self.capacity_bytes.store(cache_bytes + memtable_bytes, Ordering::Relaxed);
     }
 }
 

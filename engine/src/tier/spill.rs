@@ -14,6 +14,7 @@ use crate::error::Result;
 use crate::failpoint::{Break, CrashPoint};
 use crate::ids::{DbId, ExpireAt, Incarnation, Lsn, ShardId};
 use crate::keyspace::entry::{Body, BodyRef, Entry, Kind, flag};
+use crate::keyspace::hash::KeyHash;
 use crate::keyspace::shard::Shard;
 use crate::keyspace::store::Store;
 use crate::tier::schema::{self, Row, RowBody};
@@ -110,13 +111,15 @@ impl Store {
         let mut grown = 0;
         let loaded = self.expires_loaded.load(Ordering::SeqCst);
         let mut late = Vec::new();
+        let filter_limit = self.filter_limit.load(Ordering::Relaxed);
+        let mut copied = Vec::new();
         for _ in 0..16 {
             let Some(bucket) = next else { break };
             let page = part.table.page_at(bucket);
             if part.table.has_dirty(page) {
                 part.table.for_page_mut(page, |entry| {
                     let before = entry.heap_bytes() as isize;
-                    self.copy_image(id, db, entry, which, batch);
+                    copied.extend(self.copy_image(id, db, entry, which, batch));
                     grown += entry.heap_bytes() as isize - before;
                     // The reaper has read past the place of the hint that is about to be written.
                     if let Some(at) = entry.deadline().filter(|at| at.0 <= loaded && !entry.has(flag::ARMED))
@@ -126,6 +129,8 @@ impl Store {
                     }
                 });
             }
+            // Before the lock goes: from now on these keys may have rows.
+            copied.drain(..).for_each(|hash| part.note_row(hash, filter_limit));
             next = part.table.next_start(page);
             if batch.is_full() {
                 break;
@@ -151,25 +156,34 @@ impl Store {
         }
     }
 
-    /// Copies one entry's image if it is wanted. The entry may change its size a little.
-    fn copy_image(&self, shard: ShardId, db: DbId, entry: &mut Entry, which: Which, batch: &mut SpillBatch) {
+    /// Copies one entry's image if it is wanted, and says then which key it was. The entry may
+    /// change its size a little.
+    fn copy_image(
+        &self,
+        shard: ShardId,
+        db: DbId,
+        entry: &mut Entry,
+        which: Which,
+        batch: &mut SpillBatch,
+    ) -> Option<KeyHash> {
         if !entry.has(flag::DIRTY) || entry.has(flag::IN_FLIGHT) {
-            return;
+            return None;
         }
         if matches!(entry.body(), BodyRef::Boxed(Value::Unresolved(_))) {
-            return;
+            return None;
         }
         if let Which::Cool { durable } = which {
             if entry.lsn() > durable {
-                return;
+                return None;
             }
             // A hot entry is likely to change again; its turn comes when it has cooled down.
             if entry.freq() > 2 {
                 entry.set_freq(entry.freq() - 1);
-                return;
+                return None;
             }
         }
-        let bucket = self.hasher.hash(entry.key()).bucket;
+        let hash = self.hasher.hash(entry.key());
+        let bucket = hash.bucket;
         batch.key.clear();
         schema::put_row_key(&mut batch.key, db, bucket, entry.key());
         let deadline = entry.deadline();
@@ -180,7 +194,7 @@ impl Store {
         }
         match entry.kind() {
             Kind::Tombstone => batch.rows.delete(Family::Keys, &batch.key),
-            Kind::Absent => return,
+            Kind::Absent => return None,
             _ => self.copy_value(db, entry, batch),
         }
         if let Some(at) = deadline {
@@ -192,6 +206,7 @@ impl Store {
         batch.items.push(Item { shard, db, lsn: entry.lsn(), bucket, key: Box::from(entry.key()) });
         drop_noted_hint(entry);
         entry.set(flag::IN_FLIGHT | flag::COLD);
+        Some(hash)
     }
 
     fn copy_value(&self, db: DbId, entry: &mut Entry, batch: &mut SpillBatch) {

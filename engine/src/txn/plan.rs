@@ -88,11 +88,11 @@ impl<'e> Txn<'e> {
         if !self.is_alive(hash, db, key)? {
             return Ok(None);
         }
-        let counting = if is_access { self.core.store.usage.counting() } else { None };
+        let rules = &self.core.store.usage;
+        let counting = if is_access { rules.counting() } else { None };
+        let random = counting.map_or(0, |_| rules.random());
         let now = UsedAt::new(self.now_ms);
-        let shard = self.shard(hash.shard);
-        let random = counting.map_or(0, |_| shard.random());
-        let part = shard.db_mut(db).expect("the key is there");
+        let part = self.shard(hash.shard).db_mut(db).expect("the key is there");
         let entry = part.table.find_mut(hash, key).expect("the key is there");
         if is_access {
             note_use(entry, now, counting, random);
@@ -299,7 +299,7 @@ impl<'e> Txn<'e> {
             return Ok(false);
         };
         let Some(entry) = part.table.find(hash, key) else {
-            if part.keys != part.hot {
+            if part.may_be_cold(hash) {
                 return self.miss(hash, db, key);
             }
             shard.misses += 1;

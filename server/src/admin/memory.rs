@@ -2,8 +2,6 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use tikv_jemalloc_ctl::{epoch, stats};
-
 use crate::state::ServerState;
 use crate::storage;
 
@@ -31,24 +29,10 @@ pub struct MemoryNumbers {
     pub clients: u64,
 }
 
-/// The allocator's numbers: allocated, active, resident. Zeros where it is not jemalloc.
-fn allocator() -> [u64; 3] {
-    // The statistics are as of the last epoch; without one they would be stale, not wrong.
-    let _ = epoch::advance();
-    [stats::allocated::read(), stats::active::read(), stats::resident::read()]
-        .map(|read| read.map_or(0, |bytes| bytes as u64))
-}
-
-/// What is allocated now, bytes.
-#[must_use]
-pub fn allocated_bytes() -> u64 {
-    allocator()[0]
-}
-
 impl MemoryNumbers {
     #[must_use]
     pub fn measure(state: &ServerState) -> Self {
-        let [allocated, active, resident] = allocator();
+        let [allocated, active, resident] = storage::allocator();
         let clients = state.clients.all();
         MemoryNumbers {
             used: allocated,
