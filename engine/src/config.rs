@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::env::{Clock, Defragmenter, FileSystem};
-use crate::eviction::policy::Policy;
+use crate::eviction::policy::CacheConfig;
 use crate::tier::DirectIo;
 use crate::tier::memory::MemoryStore;
 use crate::wal::FsyncPolicy;
@@ -45,10 +45,8 @@ pub struct EngineConfig {
     pub memory_probe: Option<MemoryProbe>,
     /// Moves entries together when much memory lies idle; needs a probe.
     pub defragmenter: Option<Arc<dyn Defragmenter>>,
-    /// Bound on the disk space of the store, bytes; 0 for none.
-    pub maxdisk: u64,
-    /// What happens at `maxdisk`.
-    pub policy: Policy,
+    /// What happens at a bound on the disk space.
+    pub cache: CacheConfig,
     pub fsync: FsyncPolicy,
     /// Size of a segment of the log, bytes; 0: a share of `maxmemory`.
     pub segment_bytes: u64,
@@ -84,8 +82,7 @@ impl EngineConfig {
             maxmemory,
             memory_probe: None,
             defragmenter: None,
-            maxdisk: 0,
-            policy: Policy::NoEviction,
+            cache: CacheConfig::default(),
             fsync: FsyncPolicy::EverySec,
             segment_bytes: 0,
             checkpoint_interval_ms: 60_000,

@@ -22,11 +22,12 @@ use crate::ids::{DbId, DbIndex, Lsn};
 use crate::keyspace::hash::SHARDS;
 use crate::keyspace::scan::ScanStep;
 use crate::keyspace::store::{DATABASES, Store};
+use crate::keyspace::usage::UsedAt;
 use crate::recovery::{ColdState, Replay, load_marker, read_cold_state};
 use crate::tier::promote::{FetchTicket, Promoter};
 use crate::tier::{ColdStore, Family, filters, memory_division, warm};
 use crate::txn::{Core, Mode, Scratch, Txn};
-use crate::wal::{FsyncPolicy, OpenFrom, Wal, WalConfig, WalReport};
+use crate::wal::{FsyncPolicy, OpenFrom, Wal, WalConfig, WalReport, effect};
 
 /// Time between two looks at the disk.
 const DISK_LOOK: Duration = Duration::from_millis(250);
@@ -72,12 +73,14 @@ impl Engine {
     /// before is there, and the log is durable.
     ///
     /// # Errors
-    /// [`Error::InUse`], [`Error::Format`], [`Error::Corruption`] or [`Error::Io`]; nothing was
-    /// changed but the count of openings.
+    /// [`Error::InUse`], [`Error::NotWritable`], and [`Error::Format`] or [`Error::Corruption`] of the file
+    /// `STORE`: nothing was changed. With any other error the opening was counted, the cold tier may have been opened (which
+    /// replaces files of its own, but no rows), and the log may have been synced and cut as an opening
+    /// does; a later opening finds all acknowledged commits that this one would have found.
     pub fn open(config: EngineConfig) -> Result<Engine> {
         let started = config.clock.monotonic_ns();
         let (files, dir) = (&config.files, &config.dir);
-        files.create_dir_all(dir).map_err(|e| Error::io("create", dir, e))?;
+        files.create_dir_all(dir).map_err(|e| Error::io("create the data folder", dir, e))?;
         let lock = match config.cold {
             Cold::Memory(_) => None,
             #[cfg(feature = "rocks")]
@@ -88,6 +91,7 @@ impl Engine {
         let state = read_cold_state(&*cold)?;
         let hot_limit = usize::try_from(config.maxmemory / 100 * 60).unwrap_or(usize::MAX);
         let store = Arc::new(Store::new(identity.hash_seed, identity.openings, cold, hot_limit));
+        store.note_opening(UsedAt::new(config.clock.unix_ms()));
         store.filter_limit.store(filter_limit(config.maxmemory), Ordering::Relaxed);
         #[cfg(feature = "failpoints")]
         store.failpoints.set(config.failpoints);
@@ -110,7 +114,7 @@ impl Engine {
             Arc::clone(files),
             config.dir.clone(),
         );
-        disk.configure(config.policy, config.maxdisk);
+        disk.configure(&config.cache);
         let millis = (config.clock.monotonic_ns() - started) / 1_000_000;
         let report = OpenReport { identity, wal: wal_report, redo_lsn, millis };
         let engine = Engine {
@@ -421,6 +425,7 @@ fn wal_config(config: &EngineConfig, store_id: u64) -> WalConfig {
     let mut wal = WalConfig::new(config.dir.join("wal"), store_id);
     wal.segment_bytes = (config.maxmemory / 16).clamp(4 << 20, 64 << 20).next_multiple_of(1 << 20);
     wal.fsync = config.fsync;
+    wal.record_version = Some(effect::VERSION);
     if config.segment_bytes > 0 {
         wal.segment_bytes = config.segment_bytes;
         wal.reserve_bytes = wal.reserve_bytes.min(config.segment_bytes / 2);
@@ -476,7 +481,7 @@ fn find_dead_databases(store: &Store, last: Lsn) -> Result<()> {
 fn lock_folder(dir: &Path) -> Result<std::fs::File> {
     let path = dir.join("LOCK");
     let open = std::fs::OpenOptions::new().create(true).truncate(false).write(true).open(&path);
-    let file = open.map_err(|e| Error::io("open", &path, e))?;
+    let file = open.map_err(|e| Error::first_write("open", dir, &path, e))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(std::fs::TryLockError::WouldBlock) => Err(Error::InUse { path: dir.to_path_buf() }),

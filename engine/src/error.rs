@@ -11,8 +11,8 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// Stored bytes do not decode or do not match their checksum: restore from a backup or
-    /// run `luxctl check`.
+    /// Stored bytes do not decode or do not match their checksum: the disk lost or changed them.
+    /// Restore the data folder from a copy.
     #[error("corrupt data in {file} at offset {offset}: {detail}")]
     Corruption { file: String, offset: u64, detail: String },
     /// The operating system refused an operation.
@@ -30,9 +30,12 @@ pub enum Error {
     /// One commit or value is larger than the store's bounds allow.
     #[error("{what} of {bytes} bytes exceeds the limit of {limit} bytes")]
     TooLarge { what: &'static str, bytes: u64, limit: u64 },
-    /// The data folder has a format that this version does not read.
+    /// The data folder has a format that this version does not read: run the version that wrote it.
     #[error("{path}: {detail}")]
     Format { path: PathBuf, detail: String },
+    /// This user may not write there, or the file system is read-only.
+    #[error("data folder {path} is not writable: {source}")]
+    NotWritable { path: PathBuf, source: Arc<io::Error> },
     /// Another process has the data folder open.
     #[error("data folder {path} is in use by another process")]
     InUse { path: PathBuf },
@@ -45,6 +48,22 @@ impl Error {
     /// Wraps an I/O error with what was attempted on which path.
     pub fn io(op: &'static str, path: impl AsRef<Path>, source: io::Error) -> Self {
         Error::Io { op, path: path.as_ref().to_path_buf(), source: Arc::new(source) }
+    }
+
+    /// A failed first write into the data folder `dir`, which says whether it can be written at all.
+    pub fn first_write(op: &'static str, dir: &Path, path: &Path, source: io::Error) -> Self {
+        match source.kind() {
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+                Error::NotWritable { path: dir.to_path_buf(), source: Arc::new(source) }
+            }
+            _ => Error::io(op, path, source),
+        }
+    }
+
+    /// Bytes that are whole but of a format this version does not know.
+    pub fn newer(path: impl AsRef<Path>, what: &str, found: impl std::fmt::Display, known: u32) -> Self {
+        let detail = format!("{what} {found} is not known to this version, which reads {known}");
+        Error::Format { path: path.as_ref().to_path_buf(), detail }
     }
 
     /// A corruption report that names the file and the offset in it.

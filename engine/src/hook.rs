@@ -1,6 +1,7 @@
 //! The commit hook: who wants to know what changed hears it here, in commit order per key.
 //!
-//! Under the shard locks an event is only queued; [`Hook::drain`] hands the queue to the
+//! A commit tells of each key and operation once, however many effects it took: a bit set behind the
+//! end of a string is two. Under the shard locks an event is only queued; [`Hook::drain`] hands the queue to the
 //! listener after they are released. With nobody listening a commit pays one atomic load.
 
 use std::sync::atomic::{AtomicBool, Ordering};

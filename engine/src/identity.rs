@@ -38,13 +38,15 @@ impl Identity {
     /// when this returns.
     ///
     /// # Errors
-    /// [`Error::Format`] for a folder of another format, [`Error::Corruption`] for a damaged file.
+    /// [`Error::Format`] for a folder of another format, [`Error::Corruption`] for a damaged file or data
+    /// without one: nothing was changed. [`Error::NotWritable`] if it cannot be replaced.
     pub fn open(files: &dyn FileSystem, dir: &Path, entropy: [u64; 2]) -> Result<Identity> {
         let path = dir.join(NAME);
         let names = files.list(dir).map_err(|e| Error::io("list", dir, e))?;
         let mut identity = if names.iter().any(|name| name == NAME) {
             Identity::decode(&read(files, &path)?, &path)?
         } else {
+            refuse_leftovers(files, dir)?;
             let [store_id, hash_seed] = entropy;
             Identity { store_id, hash_seed, openings: 0 }
         };
@@ -66,7 +68,9 @@ impl Identity {
         let temporary = dir.join(TEMPORARY);
         let io = |op: &'static str| move |e| Error::io(op, dir.join(TEMPORARY), e);
         let _ = files.remove(&temporary);
-        let file = files.open(&temporary, OpenMode::CreateNew).map_err(io("create"))?;
+        let file = files
+            .open(&temporary, OpenMode::CreateNew)
+            .map_err(|e| Error::first_write("create", dir, &temporary, e))?;
         file.write_at(self.encode().as_bytes(), 0).map_err(io("write"))?;
         // DURABILITY: a crash before the rename is durable leaves the old file.
         file.sync_all().map_err(io("fsync"))?;
@@ -111,6 +115,19 @@ impl Identity {
     }
 }
 
+/// `STORE` is the first file of a store. Data without it has lost its hash seed, and a new one would make
+/// that loss final.
+fn refuse_leftovers(files: &dyn FileSystem, dir: &Path) -> Result<()> {
+    for name in ["wal", "cold"] {
+        let is_empty = files.list(&dir.join(name)).map_or(true, |names| names.is_empty());
+        if !is_empty {
+            let detail = format!("the file is missing, but the folder holds data in {name}/");
+            return Err(Error::corruption(dir.join(NAME).display().to_string(), 0, detail));
+        }
+    }
+    Ok(())
+}
+
 fn read(files: &dyn FileSystem, path: &Path) -> Result<String> {
     let io = |op: &'static str| move |e| Error::io(op, path, e);
     let file = files.open(path, OpenMode::Read).map_err(io("open"))?;
@@ -142,6 +159,17 @@ mod tests {
         let second = Identity::open(&files, dir, [7, 8]).expect("reads");
         assert_eq!(first, Identity { store_id: 5, hash_seed: 6, openings: 1 });
         assert_eq!(second, Identity { openings: 2, ..first });
+    }
+
+    #[test]
+    fn data_without_its_identity_is_refused() {
+        let files = SimFiles::new();
+        let dir = Path::new("/data");
+        files.create_dir_all(&dir.join("wal")).expect("new");
+        files.open(&dir.join("wal/0000000000000001.seg"), OpenMode::CreateNew).expect("new");
+        let error = Identity::open(&files, dir, [5, 6]).expect_err("no identity").to_string();
+        assert!(error.contains("/data/STORE") && error.contains("wal/"), "{error}");
+        assert_eq!(files.files().len(), 1, "nothing was made");
     }
 
     #[test]

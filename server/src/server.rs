@@ -93,6 +93,8 @@ async fn control(state: Arc<ServerState>, listeners: Listeners, inboxes: Vec<Inb
         _ = phase.wait_for(|phase| *phase == Phase::Stopping) => {}
     }
     signals.abort();
+    // One that is paused would keep its worker from ending.
+    state.engine.store().cold.cancel_compactions();
     Ok(())
 }
 

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use lux_engine::config::{MemoryProbe, MemorySample};
 use lux_engine::env::real::{SystemClock, SystemFiles};
-use lux_engine::eviction::Policy;
+use lux_engine::eviction::{CacheConfig, Lfu, Policy};
 use lux_engine::keyspace::store::NEAR_MS;
 use lux_engine::tier::DirectIo;
 use lux_engine::wal::FsyncPolicy;
@@ -28,8 +28,7 @@ pub fn open(config: &Config) -> Result<Engine> {
     let mut engine = EngineConfig::new(&config.dir, files, clock, cold(), maxmemory);
     engine.memory_probe = Some(memory_probe()?);
     engine.defragmenter = JemallocPages::new().map(|pages| Arc::new(pages) as _);
-    engine.maxdisk = config.maxdisk.unsigned_abs();
-    engine.policy = policy(config);
+    engine.cache = cache(config);
     engine.fsync = fsync(config);
     engine.checkpoint_interval_ms = checkpoint_interval_ms(config);
     engine.direct = direct_io(&config.cold_direct_io, machine::memory_bytes().saturating_sub(maxmemory));
@@ -41,12 +40,18 @@ pub fn open(config: &Config) -> Result<Engine> {
 pub fn apply(engine: &Engine, config: &Config) {
     engine.set_fsync(fsync(config));
     engine.set_maxmemory(config.maxmemory.unsigned_abs());
-    engine.disk().configure(policy(config), config.maxdisk.unsigned_abs());
+    engine.disk().configure(&cache(config));
     engine.keeper().interval_ms.store(checkpoint_interval_ms(config), Relaxed);
 }
 
-fn policy(config: &Config) -> Policy {
-    Policy::from_name(&config.maxmemory_policy).unwrap_or_default()
+fn cache(config: &Config) -> CacheConfig {
+    let number = |value: i64| u32::try_from(value).unwrap_or(u32::MAX);
+    CacheConfig {
+        policy: Policy::from_name(&config.maxmemory_policy).unwrap_or_default(),
+        maxdisk: config.maxdisk.unsigned_abs(),
+        samples: number(config.maxmemory_samples) as usize,
+        lfu: Lfu { log_factor: number(config.lfu_log_factor), decay_minutes: number(config.lfu_decay_time) },
+    }
 }
 
 fn fsync(config: &Config) -> FsyncPolicy {

@@ -18,7 +18,8 @@ use crate::wal::effect::Total;
 
 /// Name of the marker's row in `meta`.
 pub const MARKER: &[u8] = b"marker";
-const VERSION: u8 = 2;
+/// The version that is written and read.
+pub const VERSION: u8 = 2;
 
 /// What a finished round leaves for recovery.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,6 +60,14 @@ impl Marker {
         let crc = crc32fast::hash(&out);
         out.extend_from_slice(&crc.to_be_bytes());
         out
+    }
+
+    /// The version of a whole row, if it is not the one that this version of Lux reads.
+    #[must_use]
+    pub fn other_version(bytes: &[u8]) -> Option<u8> {
+        let (body, crc) = bytes.split_last_chunk::<4>()?;
+        let is_whole = crc32fast::hash(body) == u32::from_be_bytes(*crc);
+        body.first().copied().filter(|version| is_whole && *version != VERSION)
     }
 
     /// Reads the row's bytes.
@@ -113,6 +122,18 @@ mod tests {
     #[test]
     fn round_trips() {
         assert_eq!(Marker::decode(&sample().encode()), Ok(sample()));
+    }
+
+    #[test]
+    fn another_version_is_told_from_damage() {
+        let mut bytes = sample().encode();
+        assert_eq!(Marker::other_version(&bytes), None);
+        bytes[0] = 9;
+        assert_eq!(Marker::other_version(&bytes), None, "the checksum does not match");
+        let body = bytes.len() - 4;
+        let crc = crc32fast::hash(&bytes[..body]).to_be_bytes();
+        bytes[body..].copy_from_slice(&crc);
+        assert_eq!(Marker::other_version(&bytes), Some(9));
     }
 
     #[test]

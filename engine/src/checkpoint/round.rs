@@ -18,7 +18,7 @@ use std::sync::atomic::Ordering;
 use super::keeper::Keeper;
 use super::marker::{MARKER, Marker};
 use crate::error::Result;
-use crate::failpoint::Break;
+use crate::failpoint::{Break, CrashPoint};
 use crate::ids::{DbId, Incarnation, Lsn};
 use crate::keyspace::entry::BodyRef;
 use crate::keyspace::store::{DATABASES, Store};
@@ -73,12 +73,16 @@ impl Keeper {
         }
         self.write_back_all(&mut report)?;
         let filters = self.save_filters();
+        store.crash.reach(CrashPoint::BeforeMarker);
         self.write_marker(begin, map, filters)?;
+        store.crash.reach(CrashPoint::BeforeFlush);
         // DURABILITY: a crash before this returns leaves the marker of the round before.
         store.cold.flush()?;
+        store.crash.reach(CrashPoint::BeforeCut);
         self.state.lock().redo = (begin, begin_bytes);
         // DURABILITY: only now is the log before `begin` without use.
         wal.cut_before(begin)?;
+        store.crash.reach(CrashPoint::AfterCut);
         self.drop_dead(begin)?;
         self.save_hot_set();
         store.stats.rounds.fetch_add(1, Ordering::Relaxed);

@@ -3,27 +3,32 @@
 //! With the policy `noeviction` (tiered, the default) nothing is ever dropped: at `maxdisk`, or
 //! when the file system is nearly full, writes are refused and deletions go on. The other
 //! policies, by Redis's names, make the store a cache: at `maxdisk` keys are dropped by ordinary
-//! commits (operation `evicted`), chosen by sampling as in Redis. A key that is not in memory
-//! counts as used least; among those the choice is random.
+//! commits (operation `evicted`), chosen by sampling as in Redis: of a few keys that lie together in
+//! bucket order, which is an order by chance, the least valuable one goes. The LRU policies value a
+//! key by its idle time, the LFU policies by its access counter. A key that is not in memory counts
+//! as used least; among those the choice is random.
 
 pub mod defrag;
 pub mod policy;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-pub use policy::Policy;
+use parking_lot::Mutex;
+pub use policy::{CacheConfig, Lfu, Policy};
 
 use crate::env::{Clock, FileSystem};
 use crate::error::Result;
-use crate::ids::DbIndex;
+use crate::ids::{DbIndex, ShardId};
+use crate::keyspace::hash::SHARDS;
 use crate::keyspace::store::{DATABASES, Store};
+use crate::keyspace::usage::UsedAt;
 use crate::txn::{CommitError, Core, Mode, Scratch, Wait};
 use crate::wal::effect::Operation;
 
-/// Keys that compete to be dropped.
-const SAMPLE: usize = 8;
+/// Most keys that are looked at to find those that compete: with a `volatile` policy few may.
+const LOOKED_AT_MAX: usize = 512;
 /// Most keys that one call drops.
 const SLICE: usize = 64;
 /// Free bytes of the file system below which writes are refused, so that deletions, the log and
@@ -36,8 +41,7 @@ pub struct DiskGuard {
     clock: Arc<dyn Clock>,
     files: Arc<dyn FileSystem>,
     dir: std::path::PathBuf,
-    policy: AtomicU8,
-    maxdisk: AtomicU64,
+    config: Mutex<CacheConfig>,
     /// Writes that need space are refused.
     is_full: AtomicBool,
     /// Bytes of rows and log, as of the last look.
@@ -67,8 +71,7 @@ impl DiskGuard {
             clock,
             files,
             dir,
-            policy: AtomicU8::new(0),
-            maxdisk: AtomicU64::new(0),
+            config: Mutex::default(),
             is_full: AtomicBool::new(false),
             used_bytes: AtomicU64::new(0),
             free_bytes: AtomicU64::new(u64::MAX),
@@ -76,16 +79,16 @@ impl DiskGuard {
         })
     }
 
-    /// Sets the policy and the bound in bytes (0: none).
-    pub fn configure(&self, policy: Policy, maxdisk: u64) {
-        self.policy.store(policy as u8, Ordering::Relaxed);
-        self.maxdisk.store(maxdisk, Ordering::Relaxed);
+    /// Sets what is dropped, and when. Uses are counted from now on if the policy is one of LFU.
+    pub fn configure(&self, config: &CacheConfig) {
+        self.core.store.usage.set(config.policy.is_lfu(), config.lfu);
+        *self.config.lock() = *config;
     }
 
-    /// The policy in force.
+    /// The settings in force.
     #[must_use]
-    pub fn policy(&self) -> Policy {
-        Policy::from_code(self.policy.load(Ordering::Relaxed))
+    pub fn config(&self) -> CacheConfig {
+        *self.config.lock()
     }
 
     /// Whether writes that need space are refused now.
@@ -101,13 +104,13 @@ impl DiskGuard {
         let cold = store.cold.stats();
         let log = self.core.wal.status().bytes_on_disk;
         let free = self.files.free_bytes(&self.dir).unwrap_or(u64::MAX);
-        let policy = self.policy();
+        let config = self.config();
+        let CacheConfig { policy, maxdisk, .. } = config;
         // What compaction has yet to remove does not count against a cache.
         let rows = if policy == Policy::NoEviction { cold.disk_bytes } else { cold.live_data_bytes };
         let used = rows + log;
         self.used_bytes.store(used, Ordering::Relaxed);
         self.free_bytes.store(free, Ordering::Relaxed);
-        let maxdisk = self.maxdisk.load(Ordering::Relaxed);
         let is_over = maxdisk > 0 && used > maxdisk;
         let refuses = free < FREE_MIN || (is_over && policy == Policy::NoEviction);
         if refuses != self.is_full.swap(refuses, Ordering::Relaxed) {
@@ -129,7 +132,7 @@ impl DiskGuard {
         let mut dropped = 0;
         // A bounded share per look: the estimate follows only after compaction.
         for _ in 0..64 {
-            let (count, bytes) = self.drop_some(policy)?;
+            let (count, bytes) = self.drop_some(&config)?;
             dropped += count;
             excess = excess.saturating_sub(bytes);
             if count == 0 || excess == 0 {
@@ -148,10 +151,10 @@ impl DiskGuard {
     }
 
     /// Drops up to [`SLICE`] keys; returns how many and about how many bytes.
-    fn drop_some(&self, policy: Policy) -> Result<(u64, u64)> {
+    fn drop_some(&self, config: &CacheConfig) -> Result<(u64, u64)> {
         let (mut count, mut bytes) = (0, 0);
         for _ in 0..SLICE {
-            let Some(victim) = self.choose(policy)? else { break };
+            let Some(victim) = self.choose(config)? else { break };
             if let Some(size) = self.drop_key(&victim)? {
                 count += 1;
                 bytes += size;
@@ -160,49 +163,88 @@ impl DiskGuard {
         Ok((count, bytes))
     }
 
-    /// The least valuable of a sample.
-    fn choose(&self, policy: Policy) -> Result<Option<Candidate>> {
+    /// The least valuable of a sample from each database.
+    fn choose(&self, config: &CacheConfig) -> Result<Option<Candidate>> {
         let store = &self.core.store;
         let mut best: Option<Candidate> = None;
         for db in (0..DATABASES as u8).map(DbIndex) {
-            if store.totals(store.db_id(db)).0 == 0 {
-                continue;
-            }
-            let step = store.scan(db, self.random() as u32, SAMPLE as u64, 0)?;
-            for (key, _) in step.keys.into_iter().take(SAMPLE * 4) {
-                let Some(worth) = self.worth(policy, db, &key) else { continue };
-                if best.as_ref().is_none_or(|best| worth < best.worth) {
-                    best = Some(Candidate { db, key, worth });
-                }
+            if store.totals(store.db_id(db)).0 > 0 {
+                self.choose_in(db, config, &mut best)?;
             }
         }
         Ok(best)
     }
 
+    /// Looks at keys of a database from a place by chance on, until enough of them competed.
+    fn choose_in(&self, db: DbIndex, config: &CacheConfig, best: &mut Option<Candidate>) -> Result<()> {
+        let store = &self.core.store;
+        let start = self.start_in(db);
+        let (mut from, mut has_wrapped) = (start, false);
+        let (mut looked_at, mut competed) = (0, 0);
+        while looked_at < LOOKED_AT_MAX {
+            let step = store.scan(db, from, config.samples as u64, 0)?;
+            for (key, _) in step.keys {
+                looked_at += 1;
+                let Some(worth) = self.worth(config, db, &key) else { continue };
+                if best.as_ref().is_none_or(|best| worth < best.worth) {
+                    *best = Some(Candidate { db, key, worth });
+                }
+                competed += 1;
+                if competed == config.samples {
+                    return Ok(());
+                }
+            }
+            match step.next {
+                Some(next) if has_wrapped && next >= start => break,
+                Some(next) => from = next,
+                None if has_wrapped => break,
+                None => (from, has_wrapped) = (0, true),
+            }
+        }
+        Ok(())
+    }
+
+    /// A bucket by chance: every other time one that has a key in memory, since keys of a few hash
+    /// tags lie in a few narrow ranges which a number by chance hardly ever meets.
+    fn start_in(&self, db: DbIndex) -> u32 {
+        let random = self.random();
+        let store = &self.core.store;
+        let shard = store.lock(ShardId((random >> 1) as u8 % SHARDS as u8));
+        let part = shard.db(store.db_id(db)).filter(|_| random & 1 == 0);
+        let sample = part.and_then(|part| part.table.sample(random.rotate_left(32)));
+        sample.map_or(random as u32, |entry| store.hasher.hash(entry.key()).bucket)
+    }
+
     /// How much a key is worth keeping; `None` if the policy does not drop it.
-    fn worth(&self, policy: Policy, db: DbIndex, key: &[u8]) -> Option<u64> {
+    fn worth(&self, config: &CacheConfig, db: DbIndex, key: &[u8]) -> Option<u64> {
         let store = &self.core.store;
         let hash = store.hasher.hash(key);
         let id = store.db_id(db);
         let hot = {
             let shard = store.lock(hash.shard);
             let entry = shard.db(id).and_then(|part| part.table.find(hash, key));
-            entry.map(|entry| (entry.freq(), entry.deadline()))
+            entry.map(|entry| (entry.usage(), entry.deadline()))
         };
         // The row is read with no lock held.
-        let (freq, deadline) = match hot {
-            Some((freq, deadline)) => (Some(freq), deadline),
-            None => (None, cold_deadline(store, id, hash.bucket, key)),
+        let (usage, deadline) = match hot {
+            Some((usage, deadline)) => (Some(usage), deadline),
+            None if config.policy.is_volatile() => (None, cold_deadline(store, id, hash.bucket, key)),
+            None => (None, None),
         };
-        if policy.is_volatile() && deadline.is_none() {
+        if config.policy.is_volatile() && deadline.is_none() {
             return None;
         }
-        Some(match policy {
+        let now = UsedAt::new(self.clock.unix_ms());
+        Some(match config.policy {
             Policy::NoEviction => return None,
             Policy::AllKeysRandom | Policy::VolatileRandom => self.random(),
             Policy::VolatileTtl => deadline.map_or(u64::MAX, |at| at.0),
-            // The counter falls with every lap of the clock and rises with use: it is both.
-            _ => freq.map_or(0, |freq| 1 + u64::from(freq)),
+            Policy::AllKeysLru | Policy::VolatileLru => {
+                usage.map_or(0, |usage| u64::from(u32::MAX - usage.at.idle_seconds(now)))
+            }
+            Policy::AllKeysLfu | Policy::VolatileLfu => {
+                usage.map_or(0, |usage| 1 + u64::from(usage.frequency(now, config.lfu)))
+            }
         })
     }
 

@@ -28,6 +28,12 @@ impl Policy {
         Policy::VolatileTtl,
     ];
 
+    /// Whether the keys used least often go, by LFU's counter.
+    #[must_use]
+    pub fn is_lfu(self) -> bool {
+        matches!(self, Policy::AllKeysLfu | Policy::VolatileLfu)
+    }
+
     /// The name in the configuration.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -62,6 +68,38 @@ impl Policy {
             self,
             Policy::VolatileLru | Policy::VolatileLfu | Policy::VolatileRandom | Policy::VolatileTtl
         )
+    }
+}
+
+/// How LFU's counter grows and falls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lfu {
+    /// How slowly it grows: the higher, the more uses a step takes.
+    pub log_factor: u32,
+    /// Minutes without a use after which it loses one; 0 is never.
+    pub decay_minutes: u32,
+}
+
+impl Default for Lfu {
+    fn default() -> Self {
+        Lfu { log_factor: 10, decay_minutes: 1 }
+    }
+}
+
+/// What is dropped at the bound on the disk space, and when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CacheConfig {
+    pub policy: Policy,
+    /// Bound on the disk space of the store, bytes; 0 for none.
+    pub maxdisk: u64,
+    /// Keys that compete to be dropped.
+    pub samples: usize,
+    pub lfu: Lfu,
+}
+
+impl Default for CacheConfig {
+    fn default() -> Self {
+        CacheConfig { policy: Policy::NoEviction, maxdisk: 0, samples: 5, lfu: Lfu::default() }
     }
 }
 

@@ -6,13 +6,13 @@
 //! ```text
 //! offset  size  field
 //!      0     6  LSN of the last change, little endian
-//!      6     1  kind of the body
+//!      6     1  kind of the body in the low half, the evictor's counter (0 to 15) in the high half
 //!      7     1  flags
-//!      8     1  access frequency (logarithmic counter)
-//!      9     1  access clock, in ticks of the evictor
-//!     10     1  pins: transactions that need the entry to stay
-//!     11     1  key length; 255: a 4-byte length follows the optional fields
-//!     12     4  body length in bytes
+//!      8     1  how often it was used: LFU's logarithmic counter
+//!      9     3  when it was last used, little endian (see `usage`)
+//!     12     1  pins: transactions that need the entry to stay
+//!     13     1  key length; 255: a 4-byte length follows the optional fields
+//!     14     2  body length in bytes, little endian
 //!     16   0/8  deadline, Unix ms (flag DEADLINE)
 //!           0/8  deadline whose hint the cold tier may still hold (flag HINT)
 //!           0/4  key length when it does not fit one byte
@@ -26,12 +26,22 @@
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::ptr::NonNull;
 
+use super::usage::{Usage, UsedAt};
 use crate::env::Defragmenter;
 use crate::ids::{ExpireAt, Lsn};
 use crate::value::Value;
 
 const HEADER: usize = 16;
+const KIND: usize = 6;
+const FLAGS: usize = 7;
+const USES: usize = 8;
+const USED_AT: usize = 9;
+const PINS: usize = 12;
+const KEY_LEN: usize = 13;
+const BODY_LEN: usize = 14;
 const LONG_KEY: u8 = 255;
+/// The bits of the kind in its byte.
+const KIND_MASK: u8 = 0x0f;
 
 /// What the body of an entry is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,7 +121,7 @@ impl Entry {
             Body::Tombstone => (Kind::Tombstone, 0),
             Body::Absent => (Kind::Absent, 0),
         };
-        let body_len32 = u32::try_from(body_len).expect("inline bodies are small");
+        let body_len16 = u16::try_from(body_len).expect("inline bodies are at most 1 KiB");
         let long_key = key.len() >= LONG_KEY as usize;
         let optional = 8 * usize::from(deadline.is_some()) + 8 * usize::from(hint.is_some());
         let needed = HEADER + optional + 4 * usize::from(long_key) + key.len() + body_len;
@@ -150,10 +160,10 @@ impl Entry {
                 Body::Tombstone | Body::Absent => {}
             }
             std::ptr::write_bytes(p, 0, HEADER);
-            *p.add(6) = kind as u8;
-            *p.add(7) = flags;
-            *p.add(11) = if long_key { LONG_KEY } else { key.len() as u8 };
-            std::ptr::copy_nonoverlapping(body_len32.to_le_bytes().as_ptr(), p.add(12), 4);
+            *p.add(KIND) = kind as u8;
+            *p.add(FLAGS) = flags;
+            *p.add(KEY_LEN) = if long_key { LONG_KEY } else { key.len() as u8 };
+            std::ptr::copy_nonoverlapping(body_len16.to_le_bytes().as_ptr(), p.add(BODY_LEN), 2);
         }
         Entry(base)
     }
@@ -197,7 +207,7 @@ impl Entry {
     #[inline]
     #[must_use]
     pub fn kind(&self) -> Kind {
-        match self.byte(6) {
+        match self.byte(KIND) & KIND_MASK {
             0 => Kind::Int,
             1 => Kind::Bytes,
             2 => Kind::Boxed,
@@ -210,37 +220,42 @@ impl Entry {
     #[inline]
     #[must_use]
     pub fn is_value(&self) -> bool {
-        self.byte(6) <= Kind::Boxed as u8
+        self.byte(KIND) & KIND_MASK <= Kind::Boxed as u8
+    }
+
+    fn set_kind(&mut self, kind: Kind) {
+        let byte = self.byte(KIND) & !KIND_MASK | kind as u8;
+        self.set_byte(KIND, byte);
     }
 
     /// All flag bits.
     #[inline]
     #[must_use]
     pub fn flags(&self) -> u8 {
-        self.byte(7)
+        self.byte(FLAGS)
     }
 
     /// Whether all the given bits are set.
     #[inline]
     #[must_use]
     pub fn has(&self, bits: u8) -> bool {
-        self.byte(7) & bits == bits
+        self.byte(FLAGS) & bits == bits
     }
 
     /// Sets bits. DEADLINE and HINT belong to the layout and never change.
     #[inline]
     pub fn set(&mut self, bits: u8) {
         debug_assert_eq!(bits & (flag::DEADLINE | flag::HINT), 0);
-        let flags = self.byte(7) | bits;
-        self.set_byte(7, flags);
+        let flags = self.byte(FLAGS) | bits;
+        self.set_byte(FLAGS, flags);
     }
 
     /// Clears bits. DEADLINE and HINT belong to the layout and never change.
     #[inline]
     pub fn clear(&mut self, bits: u8) {
         debug_assert_eq!(bits & (flag::DEADLINE | flag::HINT), 0);
-        let flags = self.byte(7) & !bits;
-        self.set_byte(7, flags);
+        let flags = self.byte(FLAGS) & !bits;
+        self.set_byte(FLAGS, flags);
     }
 
     /// LSN of the last commit that changed the entry.
@@ -257,45 +272,49 @@ impl Entry {
         self.write(0, &lsn.0.to_le_bytes()[..6]);
     }
 
-    /// Logarithmic access counter.
+    /// The evictor's counter, 0 to 15: uses raise it, a lap of the evictor's hand lowers it.
     #[inline]
     #[must_use]
     pub fn freq(&self) -> u8 {
-        self.byte(8)
+        self.byte(KIND) >> 4
     }
 
-    /// Sets the access counter.
+    /// Sets the evictor's counter.
     #[inline]
     pub fn set_freq(&mut self, freq: u8) {
-        self.set_byte(8, freq);
+        debug_assert!(freq <= 15);
+        let byte = self.byte(KIND) & KIND_MASK | freq << 4;
+        self.set_byte(KIND, byte);
     }
 
-    /// Tick of the last access.
+    /// When and how often the entry was used.
     #[inline]
     #[must_use]
-    pub fn tick(&self) -> u8 {
-        self.byte(9)
+    pub fn usage(&self) -> Usage {
+        let [a, b, c] = [0, 1, 2].map(|i| self.byte(USED_AT + i));
+        Usage { at: UsedAt::from_le_bytes([a, b, c]), uses: self.byte(USES) }
     }
 
-    /// Sets the tick of the last access.
+    /// Sets when and how often the entry was used.
     #[inline]
-    pub fn set_tick(&mut self, tick: u8) {
-        self.set_byte(9, tick);
+    pub fn set_usage(&mut self, usage: Usage) {
+        self.set_byte(USES, usage.uses);
+        self.write(USED_AT, &usage.at.to_le_bytes());
     }
 
     /// Number of pins; an entry with pins is neither evicted nor forgotten.
     #[inline]
     #[must_use]
     pub fn pins(&self) -> u8 {
-        self.byte(10)
+        self.byte(PINS)
     }
 
     /// Adds a pin. `false` when the counter is full: the caller then has no pin.
     #[must_use]
     pub fn pin(&mut self) -> bool {
-        match self.byte(10).checked_add(1) {
+        match self.byte(PINS).checked_add(1) {
             Some(pins) => {
-                self.set_byte(10, pins);
+                self.set_byte(PINS, pins);
                 true
             }
             None => false,
@@ -304,8 +323,8 @@ impl Entry {
 
     /// Removes a pin.
     pub fn unpin(&mut self) {
-        let pins = self.byte(10).checked_sub(1).expect("every unpin follows a pin");
-        self.set_byte(10, pins);
+        let pins = self.byte(PINS).checked_sub(1).expect("every unpin follows a pin");
+        self.set_byte(PINS, pins);
     }
 
     fn optional_len(&self) -> usize {
@@ -317,7 +336,7 @@ impl Entry {
     #[inline]
     fn key_range(&self) -> (usize, usize) {
         let start = HEADER + self.optional_len();
-        match self.byte(11) {
+        match self.byte(KEY_LEN) {
             LONG_KEY => {
                 // SAFETY: a long key stores its length in the four bytes before the key.
                 let bytes = unsafe { std::slice::from_raw_parts(self.0.as_ptr().add(start), 4) };
@@ -330,8 +349,8 @@ impl Entry {
 
     fn body_len(&self) -> usize {
         // SAFETY: the header is initialised.
-        let bytes = unsafe { std::slice::from_raw_parts(self.0.as_ptr().add(12), 4) };
-        u32::from_le_bytes(bytes.try_into().expect("four bytes")) as usize
+        let bytes = unsafe { std::slice::from_raw_parts(self.0.as_ptr().add(BODY_LEN), 2) };
+        usize::from(u16::from_le_bytes(bytes.try_into().expect("two bytes")))
     }
 
     /// Bytes in use of the allocation.
@@ -403,7 +422,7 @@ impl Entry {
             Body::Bytes(bytes) => (Kind::Bytes, bytes.len()),
             _ => return false,
         };
-        if self.byte(6) > Kind::Bytes as u8 {
+        if self.kind() as u8 > Kind::Bytes as u8 {
             return false;
         }
         let (start, key_len) = self.key_range();
@@ -411,12 +430,10 @@ impl Entry {
         if layout_for(at + len).size() != layout_for(at + self.body_len()).size() {
             return false;
         }
-        self.set_byte(6, kind as u8);
+        self.set_kind(kind);
+        let len = u16::try_from(len).expect("inline bodies are at most 1 KiB");
         // SAFETY: the header is initialised and exclusive.
-        unsafe {
-            let len = (len as u32).to_le_bytes();
-            std::ptr::copy_nonoverlapping(len.as_ptr(), self.0.as_ptr().add(12), 4);
-        }
+        unsafe { std::ptr::copy_nonoverlapping(len.to_le_bytes().as_ptr(), self.0.as_ptr().add(BODY_LEN), 2) }
         match body {
             Body::Int(value) => self.write(at, &value.to_le_bytes()),
             Body::Bytes(bytes) => self.write(at, bytes),
@@ -445,7 +462,7 @@ impl Entry {
         }
         let (start, len) = self.key_range();
         let ptr = self.boxed_ptr(start + len);
-        self.set_byte(6, Kind::Tombstone as u8);
+        self.set_kind(Kind::Tombstone);
         // The body's eight bytes stay part of the allocation: `needed` still counts them.
         // SAFETY: the pointer came from `Box::into_raw`; the kind no longer says Boxed, so
         // nobody frees it a second time.
@@ -484,8 +501,8 @@ impl Entry {
     pub fn inherit(&mut self, from: &Entry, keep: u8) {
         self.set_lsn(from.lsn());
         self.set_freq(from.freq());
-        self.set_tick(from.tick());
-        self.set_byte(10, from.byte(10));
+        self.set_usage(from.usage());
+        self.set_byte(PINS, from.byte(PINS));
         self.set(from.flags() & keep & !(flag::DEADLINE | flag::HINT));
     }
 }
@@ -527,12 +544,16 @@ mod tests {
                     let mut entry = Entry::new(key, deadline, hint, Body::Bytes(b"value"));
                     entry.set_lsn(Lsn::MAX);
                     entry.set(flag::DIRTY | flag::COLD);
-                    entry.set_freq(9);
+                    entry.set_freq(15);
+                    let usage = Usage { at: UsedAt::new(u64::MAX), uses: 255 };
+                    entry.set_usage(usage);
                     assert_eq!(entry.key(), key);
                     assert_eq!(entry.deadline(), deadline);
                     assert_eq!(entry.hint(), hint);
                     assert_eq!(entry.lsn(), Lsn::MAX);
-                    assert_eq!(entry.freq(), 9);
+                    assert_eq!(entry.freq(), 15);
+                    assert_eq!(entry.usage(), usage);
+                    assert_eq!(entry.kind(), Kind::Bytes);
                     assert!(matches!(entry.body(), BodyRef::Bytes(b"value")));
                     drop(entry);
                 }

@@ -2,9 +2,11 @@
 //!
 //! `hash` derives shard, bucket and table hash from a key; `entry` is one key in one
 //! allocation; `table` keeps the entries of a database in bucket order; `shard` applies effects
-//! to them, live and in replay alike; `filter` knows which keys may have rows.
+//! to them, live and in replay alike; `filter` knows which keys may have rows, `usage` when and how
+//! often an entry was used.
 
 pub mod entry;
+mod evict;
 pub mod filter;
 pub mod hash;
 pub mod scan;
@@ -12,3 +14,4 @@ pub mod shard;
 pub mod store;
 pub mod table;
 pub mod ticket;
+pub mod usage;

@@ -5,7 +5,9 @@
 //! still locked it opens the cold tier's cursor, which fixes its view. A key that was there
 //! throughout is found: at its shard's copy it was either hot, and is in the copy, or cold, and
 //! its row stays until a deletion that would end its being there is written back.
-//! A step returns whole buckets. A key that waits for its base row since the replay is taken from
+//! A step returns whole buckets, and buckets are fine enough that these are about as many keys as
+//! were asked for; of a range that turns out to hold more, the rest is left to the next step. It
+//! costs a look at a page of each shard however few keys it returns. A key that waits for its base row since the replay is taken from
 //! that row.
 
 use std::collections::HashMap;
@@ -21,8 +23,9 @@ use crate::tier::{Family, schema};
 use crate::value::{TypeTag, Unresolved, Value};
 use crate::wal::effect::{Change, Effect, read_effect};
 
-/// Least number of keys that a step aims for: a step costs a page of each shard anyway.
-const COUNT_MIN: u64 = 64;
+/// Keys among which a random one is picked: the gaps between buckets differ, so that the first key
+/// behind a random place would not be a fair choice.
+const RANDOM_AMONG: u64 = 64;
 
 /// One step of a walk.
 #[derive(Debug, Default)]
@@ -37,6 +40,14 @@ pub struct ScanStep {
 fn live_tag(entry: &Entry, now_ms: u64) -> Option<TypeTag> {
     let is_dead = entry.deadline().is_some_and(|at| at.is_past(now_ms));
     (entry.is_value() && !is_dead).then_some(TypeTag::String)
+}
+
+/// What an entry that waits for its base row since the replay will become of it.
+fn waiting_deltas(entry: &Entry) -> Option<&Unresolved> {
+    match entry.body() {
+        BodyRef::Boxed(Value::Unresolved(deltas)) => Some(deltas),
+        _ => None,
+    }
 }
 
 /// The row keys of buckets `from..=to`.
@@ -59,8 +70,13 @@ impl Store {
         if keys == 0 {
             return Ok(ScanStep::default());
         }
-        let aim = count.max(COUNT_MIN);
-        let mut span = ((1u64 << 32) / keys).saturating_mul(aim).clamp(1, 1 << 32);
+        let aim = count.max(1);
+        // Half as much again as should do: what is too much is cut off, what is too little is not made up.
+        let wanted = aim.saturating_add(aim / 2).saturating_add(2);
+        let mut span = ((1u64 << 32) / keys).saturating_mul(wanted).clamp(1, 1 << 32);
+        if keys <= aim {
+            span = 1 << 32;
+        }
         let mut from = u64::from(from);
         loop {
             let to = (from + span - 1).min(u64::from(u32::MAX));
@@ -79,8 +95,8 @@ impl Store {
         }
     }
 
-    /// All keys of buckets `from..=to`; `to` may come back smaller. `None`: far too many, try a
-    /// smaller range.
+    /// All keys of buckets `from..=to`; `to` comes back smaller if `aim` keys were there before it.
+    /// `None`: far too many, try a smaller range.
     #[expect(clippy::type_complexity, reason = "last bucket and keys")]
     fn scan_range(
         &self,
@@ -104,19 +120,19 @@ impl Store {
             let shard = self.lock(id);
             if let Some(part) = shard.db(db).filter(|_| !skips_hot) {
                 part.table.for_range(from, to, |bucket, entry| {
-                    if let BodyRef::Boxed(Value::Unresolved(deltas)) = entry.body() {
+                    if let Some(deltas) = waiting_deltas(entry) {
                         waiting.insert(entry.key().to_vec(), new_deadline(deltas));
                         return;
                     }
                     hot.insert(entry.key().to_vec(), (bucket, live_tag(entry, now_ms)));
                 });
             }
+            if hot.len() as u64 > aim.saturating_mul(16).max(RANDOM_AMONG * 4) && from < to {
+                return Ok(None);
+            }
             if has_cold && Some(id) == last {
                 cold = Some(self.cold.cursor(Family::Keys, &lower, &upper, None)?);
             }
-        }
-        if hot.len() as u64 > aim * 16 && from < to {
-            return Ok(None);
         }
         let (mut end, mut rows) = (to, Vec::new());
         if let Some(cursor) = &mut cold {
@@ -127,7 +143,7 @@ impl Store {
                 if bucket > end {
                     break;
                 }
-                if rows.len() as u64 >= aim * 2 {
+                if rows.len() as u64 >= aim {
                     // Enough: finish this bucket and stop there.
                     end = end.min(bucket);
                 }
@@ -136,16 +152,15 @@ impl Store {
                         schema::read_row(row).map_err(|error| schema::row_error(Family::Keys, key, error))?;
                     let deadline = waiting.get(key).copied().flatten().unwrap_or(row.deadline);
                     if !deadline.is_some_and(|at| at.is_past(now_ms)) {
-                        rows.push((key.to_vec(), TypeTag::String));
+                        rows.push((bucket, key.to_vec(), TypeTag::String));
                     }
                 }
                 cursor.advance()?;
             }
         }
-        rows.extend(
-            hot.into_iter().filter_map(|(key, (bucket, tag))| (bucket <= end).then_some((key, tag?))),
-        );
-        Ok(Some((end, rows)))
+        rows.extend(hot.into_iter().filter_map(|(key, (bucket, tag))| Some((bucket, key, tag?))));
+        let end = cut(&mut rows, aim, end);
+        Ok(Some((end, rows.into_iter().map(|(_, key, tag)| (key, tag)).collect())))
     }
 
     /// A random key of a database (not yet checked for its deadline); `random` are uniform bits.
@@ -156,8 +171,8 @@ impl Store {
             return Ok(None);
         }
         // A random place in bucket order, then a random key of the step that starts there.
-        let step = self.scan(index, random as u32, COUNT_MIN, 0)?;
-        let step = if step.keys.is_empty() { self.scan(index, 0, COUNT_MIN, 0)? } else { step };
+        let step = self.scan(index, random as u32, RANDOM_AMONG, 0)?;
+        let step = if step.keys.is_empty() { self.scan(index, 0, RANDOM_AMONG, 0)? } else { step };
         let at = (random >> 32) as usize % step.keys.len().max(1);
         Ok(step.keys.into_iter().nth(at).map(|(key, _)| key))
     }
@@ -169,7 +184,8 @@ impl Store {
         let (mut keys, mut expires) = (0, 0);
         for part in guards.iter().filter_map(|shard| shard.db(db)) {
             part.table.for_each(|entry| {
-                if entry.is_value() {
+                // What waits for its base row is counted with that row.
+                if entry.is_value() && waiting_deltas(entry).is_none() {
                     keys += 1;
                     expires += u64::from(entry.deadline().is_some());
                 }
@@ -183,16 +199,32 @@ impl Store {
                 .map_err(|error| schema::row_error(Family::Keys, row_key, error))?;
             let hash = self.hasher.hash(key);
             let part = guards.get(hash.shard.0 as usize).and_then(|shard| shard.db(db));
-            if part.is_none_or(|part| part.table.find(hash, key).is_none()) {
+            let entry = part.and_then(|part| part.table.find(hash, key));
+            let waiting = entry.and_then(waiting_deltas);
+            if entry.is_none() || waiting.is_some() {
                 let row =
                     schema::read_row(row).map_err(|error| schema::row_error(Family::Keys, key, error))?;
+                let deadline = waiting.and_then(new_deadline).unwrap_or(row.deadline);
                 keys += 1;
-                expires += u64::from(row.deadline.is_some());
+                expires += u64::from(deadline.is_some());
             }
             cursor.advance()?;
         }
         Ok((keys, expires))
     }
+}
+
+/// Keeps the whole buckets that hold the first `aim` keys, none behind `end`; returns the last bucket.
+fn cut(keys: &mut Vec<(u32, Vec<u8>, TypeTag)>, aim: u64, end: u32) -> u32 {
+    keys.retain(|(bucket, ..)| *bucket <= end);
+    if keys.len() as u64 <= aim {
+        return end;
+    }
+    let last = usize::try_from(aim - 1).expect("fewer than there are keys");
+    let (_, (end, ..), _) = keys.select_nth_unstable_by_key(last, |(bucket, ..)| *bucket);
+    let end = *end;
+    keys.retain(|(bucket, ..)| *bucket <= end);
+    end
 }
 
 /// The deadline that queued deltas lead to; `None` if they leave it alone.

@@ -17,10 +17,12 @@ use std::collections::{BinaryHeap, HashMap};
 use std::sync::Arc;
 
 use super::entry::{Body, BodyRef, Entry, Kind, flag};
+use super::evict::Hand;
 use super::filter::ColdFilter;
 use super::hash::{KeyHash, KeyHasher};
 use super::table::PageTable;
 use super::ticket::TicketState;
+use super::usage::{Usage, UsedAt};
 use crate::error::{Error, Result};
 use crate::ids::{DbId, ExpireAt, Incarnation, Lsn};
 use crate::tier::schema::{Row, RowBody};
@@ -47,7 +49,7 @@ pub struct Shard {
     /// Keys being read from the cold tier.
     pub fetches: HashMap<(DbId, Box<[u8]>), FetchSlot>,
     /// Where the evictor goes on.
-    hand: Hand,
+    pub(super) hand: Hand,
     /// Incarnations whose pages died, with the LSN of the death.
     pub dead_pages: Vec<(DbId, Incarnation, Lsn)>,
     /// Hint rows that are no longer right: database, deadline, key. Removed with the next
@@ -58,16 +60,10 @@ pub struct Shard {
     /// Reads that found the key in memory, and that did not.
     pub hits: u64,
     pub misses: u64,
-}
-
-/// The hand of the evictor's clock: a place that may have moved since.
-#[derive(Clone, Copy, Debug, Default)]
-struct Hand {
-    /// Position of the database in the shard.
-    db: usize,
-    bucket: u32,
-    /// Slot of the page that holds the bucket.
-    slot: usize,
+    /// When the commit that is being applied began: entries it makes were used then.
+    pub now: UsedAt,
+    /// No key that is only in the cold tier was used later than this.
+    pub cold_used_at: UsedAt,
 }
 
 /// One database's part of a shard.
@@ -149,6 +145,8 @@ impl Shard {
             near: BinaryHeap::new(),
             hits: 0,
             misses: 0,
+            now: UsedAt::default(),
+            cold_used_at: UsedAt::default(),
         }
     }
 
@@ -313,6 +311,7 @@ impl Shard {
         if done {
             return before;
         }
+        let mut usage = Usage::new(self.now);
         let part = self.db_or_new(effect.db);
         let old = part.table.find(hash, effect.key);
         let hint = old.and_then(|old| hint_after(old, deadline));
@@ -321,7 +320,9 @@ impl Shard {
         if let Some(old) = old {
             entry.inherit(old, flag::COLD | flag::IN_FLIGHT | flag::ARMED);
             entry.set_freq(old.freq().max(FREQ_NEW));
+            usage.uses = if old.is_value() { old.usage().uses } else { usage.uses };
         }
+        entry.set_usage(usage);
         entry.set(if origin == Origin::Replay { flag::DIRTY | flag::COLD } else { flag::DIRTY });
         if is_raw {
             entry.set(flag::RAW);
@@ -352,6 +353,7 @@ impl Shard {
         lsn: Lsn,
     ) -> (Option<ExpireAt>, bool) {
         let (mut before, mut cleaned) = (None, 0);
+        let now = self.now;
         let part = self.db_or_new(effect.db);
         let done = part.table.update(hash, effect.key, |entry| {
             before = entry.deadline();
@@ -371,6 +373,7 @@ impl Shard {
             if is_raw {
                 entry.set(flag::RAW);
             }
+            entry.set_usage(Usage { at: now, ..entry.usage() });
             entry.set_lsn(lsn);
             true
         });
@@ -432,6 +435,7 @@ impl Shard {
     /// Applies a delta, or queues it on an entry that waits for its base row.
     fn delta(&mut self, hash: KeyHash, effect: &Effect<'_>, lsn: Lsn, origin: Origin) -> Result<()> {
         let base = effect.change.base().expect("only deltas come here");
+        let now = self.now;
         let db = self.db_or_new(effect.db);
         let Some(entry) = db.table.find(hash, effect.key) else {
             if origin == Origin::Live {
@@ -445,6 +449,7 @@ impl Shard {
             entry.set(flag::DIRTY | flag::COLD);
             entry.set_lsn(lsn);
             entry.set_freq(FREQ_NEW);
+            entry.set_usage(Usage::new(now));
             db.hot += 1;
             let size = entry.heap_bytes();
             db.table.insert(hash, entry);
@@ -690,6 +695,7 @@ impl Shard {
             None => Entry::new(key, None, None, Body::Absent),
         };
         let pinned = pin && entry.pin();
+        entry.set_usage(Usage::new(self.cold_used_at));
         self.bytes += entry.heap_bytes();
         let db = self.db_mut(db).expect("checked above");
         db.hot += u64::from(entry.is_value());
@@ -702,6 +708,7 @@ impl Shard {
         let part = self.db_mut(db).expect("the caller found it");
         let entry = part.table.find_mut(hash, key).expect("the caller found it");
         let pins = entry.pins();
+        let usage = entry.usage();
         let size = entry.heap_bytes();
         let Some(Value::Unresolved(waiting)) = entry.boxed_mut() else { return Ok(()) };
         let deltas = std::mem::take(&mut waiting.deltas);
@@ -722,6 +729,7 @@ impl Shard {
         // Dirty even if the row holds all the deltas: replay took its hint for outdated, so that
         // the hint must be written again with it.
         base.set(flag::COLD | flag::DIRTY);
+        base.set_usage(usage);
         for _ in 0..pins {
             let _ = base.pin();
         }
@@ -745,72 +753,6 @@ impl Shard {
         }
         Ok(())
     }
-
-    /// Evicts the entries of a database that `take` picks; it must pick clean, unpinned values.
-    pub fn evict_where(&mut self, db: DbId, mut take: impl FnMut(&Entry) -> bool) -> u64 {
-        let Some(part) = self.db_mut(db) else { return 0 };
-        let (mut bytes, mut count, mut bucket) = (0, 0, Some(0));
-        while let Some(from) = bucket {
-            let page = part.table.page_at(from);
-            bucket = part.table.next_start(page);
-            part.table.extract(
-                page,
-                |entry| take(entry),
-                |entry| {
-                    bytes += entry.heap_bytes();
-                    count += 1;
-                },
-            );
-        }
-        part.hot -= count;
-        self.bytes -= bytes;
-        count
-    }
-
-    /// Frees clean entries that were not used lately, from where the last call stopped, until `want`
-    /// bytes are free or `visits` entries were looked at. A visit takes one from an entry's access
-    /// counter; an entry without any goes. Returns the freed bytes and the number of values.
-    pub fn evict_clean(&mut self, want: usize, visits: usize) -> (usize, u64) {
-        let (mut freed, mut evicted, mut left) = (0, 0, visits);
-        while freed < want && left > 0 && !self.dbs.is_empty() {
-            let mut hand = self.hand;
-            if hand.db >= self.dbs.len() {
-                hand = Hand::default();
-            }
-            let part = &mut self.dbs[hand.db];
-            let page = part.table.page_at(hand.bucket);
-            let next_page = part.table.next_start(page);
-            let swept = part.table.sweep(page, hand.slot, left, cools_out);
-            if let Some(entry) = swept.taken {
-                freed += entry.heap_bytes();
-                part.hot -= u64::from(entry.is_value());
-                evicted += u64::from(entry.is_value());
-            }
-            left = left.saturating_sub(swept.visited);
-            self.hand = match (swept.next, next_page) {
-                (Some(slot), _) => Hand { slot, ..hand },
-                (None, Some(bucket)) => Hand { bucket, slot: 0, ..hand },
-                (None, None) => Hand { db: hand.db + 1, bucket: 0, slot: 0 },
-            };
-        }
-        self.bytes -= freed;
-        (freed, evicted)
-    }
-}
-
-/// One visit of the evictor: whether the entry goes now.
-fn cools_out(entry: &mut Entry) -> bool {
-    if entry.pins() > 0 || entry.flags() & (flag::DIRTY | flag::IN_FLIGHT) != 0 {
-        return false;
-    }
-    if entry.kind() == Kind::Absent {
-        return true;
-    }
-    let freq = entry.freq();
-    if freq > 0 {
-        entry.set_freq(freq - 1);
-    }
-    freq == 0
 }
 
 /// The deadline whose hint row must go when an entry's deadline becomes `deadline`: the one

@@ -9,6 +9,7 @@ use parking_lot::{Mutex, MutexGuard};
 
 use super::hash::{KeyHash, KeyHasher, SHARDS};
 use super::shard::{Applied, DbShard, Origin, Shard};
+use super::usage::{UsageRules, UsedAt};
 use crate::error::Result;
 use crate::failpoint::Break;
 use crate::ids::{DbId, DbIndex, ExpireAt, Incarnation, Lsn, ShardId};
@@ -48,12 +49,14 @@ pub struct Store {
     pub has_unresolved: AtomicBool,
     /// Set when a shard stayed over its share: the keeper should look.
     wants_relief: AtomicBool,
-    /// Clock of the evictor; entries remember it when they are used.
-    pub tick: AtomicU32,
+    /// Whether and how uses are counted.
+    pub usage: UsageRules,
     incarnations: AtomicU64,
     /// Deadlines before this were loaded from the `expires` family.
     pub expires_loaded: AtomicU64,
     pub stats: StoreStats,
+    /// At which point the process is to end (DEBUG CRASH-AT).
+    pub crash: crate::failpoint::CrashSwitch,
     /// Which failpoints are on; all off unless the feature `failpoints` is compiled in.
     pub failpoints: crate::failpoint::Failpoints,
 }
@@ -90,12 +93,18 @@ impl Store {
             has_cold: AtomicBool::new(false),
             has_unresolved: AtomicBool::new(false),
             wants_relief: AtomicBool::new(false),
-            tick: AtomicU32::new(0),
+            usage: UsageRules::default(),
             incarnations: AtomicU64::new(epoch << 40),
             expires_loaded: AtomicU64::new(0),
             stats: StoreStats::default(),
+            crash: crate::failpoint::CrashSwitch::default(),
             failpoints: crate::failpoint::Failpoints::default(),
         }
+    }
+
+    /// Notes when the store was opened: whatever is cold was used then at the latest.
+    pub fn note_opening(&self, now: UsedAt) {
+        Store::shard_ids().for_each(|id| self.lock(id).cold_used_at = now);
     }
 
     /// The shard's lock.
@@ -196,6 +205,7 @@ impl Store {
         now_ms: u64,
     ) -> Result<Applied> {
         debug_assert!(!matches!(effect.change, Change::MapDb { .. }));
+        shard.now = UsedAt::new(now_ms);
         let applied = shard.apply(hash, effect, lsn, origin)?;
         if self.failpoints.breaks(Break::DeletionsAreEntries)
             && matches!(effect.change, Change::Delete { .. })

@@ -11,7 +11,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 
-use crate::checkpoint::marker::{MARKER, Marker};
+use crate::checkpoint::marker::{self, MARKER, Marker};
 use crate::codec::DecodeError;
 use crate::error::{Error, Result};
 use crate::failpoint::Break;
@@ -39,7 +39,13 @@ pub struct ColdState {
 pub fn read_cold_state(cold: &dyn ColdStore) -> Result<ColdState> {
     let mut row = Vec::new();
     let marker = match cold.get(Family::Meta, MARKER, ReadTier::Disk, &mut row)? {
-        Lookup::Found(bytes) => Some(Marker::decode(bytes).map_err(|error| meta_error("marker", error))?),
+        Lookup::Found(bytes) => {
+            if let Some(version) = Marker::other_version(bytes) {
+                let row = "family meta row marker";
+                return Err(Error::newer(row, "marker version", version, u32::from(marker::VERSION)));
+            }
+            Some(Marker::decode(bytes).map_err(|error| meta_error("marker", error))?)
+        }
         _ => None,
     };
     let highest = match cold.get(Family::Meta, HIGHEST_LSN, ReadTier::Disk, &mut row)? {

@@ -19,7 +19,7 @@
 //! - A [`ReadTier::Cached`] read answers [`Lookup::NotCached`], for rows that exist and for rows
 //!   that do not, so that tests take the disk's path; [`MemoryStore::set_cached`] changes it.
 //!
-//! It does not model compaction, sizes on disk or speed.
+//! It does not model compaction, sizes on disk or speed; of compactions it knows what was asked for.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -28,6 +28,7 @@ use std::sync::{Arc, Weak};
 
 use parking_lot::{Condvar, Mutex};
 
+use super::compaction::CompactionControl;
 use super::{
     ColdBatch, ColdCursor, ColdMemory, ColdSnapshot, ColdStats, ColdStore, Family, FamilyStats, Lookup,
     ReadTier,
@@ -74,6 +75,7 @@ struct Shared {
     state: Mutex<State>,
     hooks: Mutex<MemoryHooks>,
     is_cached: AtomicBool,
+    compaction: CompactionControl,
 }
 
 struct State {
@@ -400,11 +402,22 @@ impl ColdStore for MemoryStore {
         _lower: Option<&[u8]>,
         _upper: Option<&[u8]>,
         _bottom: bool,
-    ) -> Result<()> {
+    ) -> Result<bool> {
+        Ok(self.shared.compaction.may_go_on(self.shared.compaction.begin(), 0))
+    }
+
+    fn cancel_compactions(&self) {
+        self.shared.compaction.cancel();
+    }
+
+    fn pause_compactions(&self, is_paused: bool) -> Result<()> {
+        self.shared.compaction.pause(is_paused);
         Ok(())
     }
 
-    fn cancel_compactions(&self) {}
+    fn limit_compactions(&self, bytes_per_second: u64) {
+        self.shared.compaction.limit(bytes_per_second);
+    }
 
     fn stats(&self) -> ColdStats {
         let state = self.shared.state.lock();
@@ -431,6 +444,8 @@ impl ColdStore for MemoryStore {
             block_cache_capacity_bytes: state.cache_bytes as u64,
             disk_bytes,
             live_data_bytes: disk_bytes,
+            is_compaction_paused: self.shared.compaction.is_paused(),
+            compaction_bytes_per_second: self.shared.compaction.bytes_per_second(),
             families,
             ..ColdStats::default()
         }

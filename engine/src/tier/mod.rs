@@ -5,6 +5,7 @@
 //! crash keeps a prefix of the batches that is no shorter than the last flush. The store has no
 //! log of its own: the engine's WAL makes writes durable.
 
+pub mod compaction;
 pub mod filters;
 pub mod memory;
 pub mod promote;
@@ -185,6 +186,9 @@ pub struct ColdStats {
     pub running_flushes: u64,
     pub level0_files: u64,
     pub is_write_stopped: bool,
+    pub is_compaction_paused: bool,
+    /// Bound on manual compactions, bytes a second; 0 for none.
+    pub compaction_bytes_per_second: u64,
     /// Per family: name, estimated rows, SST bytes, files per level.
     pub families: Vec<FamilyStats>,
 }
@@ -266,11 +270,25 @@ pub trait ColdStore: Send + Sync {
     fn drop_range(&self, family: Family, lower: &[u8], upper: &[u8]) -> Result<()>;
 
     /// Compacts a key range (whole family when both are `None`); `bottom` rewrites the last level too.
-    fn compact(&self, family: Family, lower: Option<&[u8]>, upper: Option<&[u8]>, bottom: bool)
-    -> Result<()>;
+    /// `false`: it was asked to stop before it was done.
+    fn compact(
+        &self,
+        family: Family,
+        lower: Option<&[u8]>,
+        upper: Option<&[u8]>,
+        bottom: bool,
+    ) -> Result<bool>;
 
     /// Asks running manual compactions to stop.
     fn cancel_compactions(&self);
+
+    /// Starts no automatic compactions and holds manual ones between two pieces, until told otherwise or
+    /// until the store is opened again. Flushes go on, so that the files of level 0 become more.
+    fn pause_compactions(&self, is_paused: bool) -> Result<()>;
+
+    /// Bounds what each manual compaction reads, bytes a second; 0: no bound. It waits between two
+    /// pieces; automatic compactions are not slowed down.
+    fn limit_compactions(&self, bytes_per_second: u64);
 
     /// Sizes for INFO and the budget. Cheap enough for once a second.
     fn stats(&self) -> ColdStats;

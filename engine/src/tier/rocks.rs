@@ -20,7 +20,7 @@ use std::io;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rocksdb::{
     BlockBasedIndexType, BlockBasedOptions, BottommostLevelCompaction, Cache, ChecksumType, ColumnFamily,
@@ -29,6 +29,7 @@ use rocksdb::{
     WriteBufferManager, WriteOptions, properties,
 };
 
+use super::compaction::CompactionControl;
 use super::{
     ColdBatch, ColdCursor, ColdMemory, ColdSnapshot, ColdStats, ColdStore, DirectIo, Family, FamilyStats,
     Lookup, ReadTier,
@@ -113,8 +114,7 @@ pub struct RocksStore {
     read_disk: ReadOptions,
     read_cached: ReadOptions,
     unlogged: WriteOptions,
-    /// Raised to stop the manual compactions that began before.
-    compaction_epoch: AtomicU64,
+    compaction: CompactionControl,
 }
 
 /// The instance. It closes when the store and its last snapshot are gone.
@@ -192,7 +192,7 @@ impl RocksStore {
             read_disk,
             read_cached,
             unlogged,
-            compaction_epoch: AtomicU64::new(0),
+            compaction: CompactionControl::default(),
         })
     }
 
@@ -260,29 +260,34 @@ impl RocksStore {
         }
     }
 
-    /// The pieces of a family's key range that a manual compaction takes one by one.
+    /// The pieces of a family's key range that a manual compaction takes one by one, and about how many
+    /// bytes each reads.
     ///
-    /// The crate has no way to stop one that runs, so [`ColdStore::cancel_compactions`] acts
-    /// between pieces. Their bounds follow the files of the deepest level, so that none of these
-    /// is rewritten twice.
+    /// The crate has no way to stop or slow down one that runs, so [`ColdStore::cancel_compactions`]
+    /// and its like act between pieces. Their bounds follow the files of the deepest level, so that
+    /// none of these is rewritten twice. With a limit they are small, for a steadier pace.
     fn compaction_pieces(
         &self,
         family: Family,
         lower: Option<&[u8]>,
         upper: Option<&[u8]>,
-    ) -> Result<Vec<Piece>> {
+    ) -> Result<(Vec<Piece>, u64)> {
         let mut files = self.db.live_files().map_err(|error| self.error("list files", error))?;
         files.retain(|file| {
             file.column_family_name == family.name()
                 && upper.is_none_or(|upper| file.start_key.as_deref().is_some_and(|key| key < upper))
                 && lower.is_none_or(|lower| file.end_key.as_deref().is_some_and(|key| key >= lower))
         });
+        let bytes: usize = files.iter().map(|file| file.size).sum();
         let deepest = files.iter().map(|file| file.level).max().unwrap_or(0);
         // Files of level 0 overlap: they go in one piece.
         files.retain(|file| file.level == deepest && file.level > 0);
         let mut ends: Vec<&[u8]> = files.iter().filter_map(|file| file.end_key.as_deref()).collect();
         ends.sort_unstable();
-        Ok(compaction_pieces(&ends, lower, upper))
+        let step = if self.compaction.bytes_per_second() > 0 { 1 } else { FILES_PER_PIECE };
+        let pieces = compaction_pieces(&ends, step, lower, upper);
+        let bytes_each = (bytes / pieces.len().max(1)) as u64;
+        Ok((pieces, bytes_each))
     }
 }
 
@@ -292,15 +297,22 @@ pub(super) struct Piece {
     pub(super) to: Option<Vec<u8>>,
 }
 
-/// Cuts a key range after every eighth of the files that end at `ends`, in order.
-pub(super) fn compaction_pieces(ends: &[&[u8]], lower: Option<&[u8]>, upper: Option<&[u8]>) -> Vec<Piece> {
-    const FILES_PER_PIECE: usize = 8;
+/// Files of the deepest level that a manual compaction rewrites together.
+const FILES_PER_PIECE: usize = 8;
+
+/// Cuts a key range after every `step` of the files that end at `ends`, in order.
+pub(super) fn compaction_pieces(
+    ends: &[&[u8]],
+    step: usize,
+    lower: Option<&[u8]>,
+    upper: Option<&[u8]>,
+) -> Vec<Piece> {
     let mut pieces = Vec::new();
     let mut from = lower.map(<[u8]>::to_vec);
     // The last file belongs to the last piece, which reaches to `upper`.
     let inner = &ends[..ends.len().saturating_sub(1)];
-    for files in inner.chunks_exact(FILES_PER_PIECE) {
-        let cut = files[FILES_PER_PIECE - 1];
+    for files in inner.chunks_exact(step) {
+        let cut = files[step - 1];
         pieces.push(Piece { from: from.take(), to: Some(cut.to_vec()) });
         // The first key after `cut`.
         from = Some([cut, &[0]].concat());
@@ -439,9 +451,8 @@ impl ColdStore for RocksStore {
         lower: Option<&[u8]>,
         upper: Option<&[u8]>,
         bottom: bool,
-    ) -> Result<()> {
-        // ORDERING: a request to stop may be seen one piece late; it publishes no other data.
-        let epoch = self.compaction_epoch.load(Ordering::Relaxed);
+    ) -> Result<bool> {
+        let began = self.compaction.begin();
         let mut options = CompactOptions::default();
         // Automatic compactions go on meanwhile.
         options.set_exclusive_manual_compaction(false);
@@ -450,19 +461,37 @@ impl ColdStore for RocksStore {
         } else {
             BottommostLevelCompaction::Skip
         });
-        for piece in self.compaction_pieces(family, lower, upper)? {
-            // ORDERING: see above.
-            if self.compaction_epoch.load(Ordering::Relaxed) != epoch {
-                break;
+        let (pieces, bytes_each) = self.compaction_pieces(family, lower, upper)?;
+        let mut done = 0;
+        for piece in pieces {
+            if !self.compaction.may_go_on(began, done) {
+                return Ok(false);
             }
             self.db.compact_range_cf_opt(self.db.family(family), piece.from, piece.to, &options);
+            done = bytes_each;
         }
-        Ok(())
+        Ok(true)
     }
 
     fn cancel_compactions(&self) {
-        // ORDERING: see `compact`.
-        self.compaction_epoch.fetch_add(1, Ordering::Relaxed);
+        self.compaction.cancel();
+    }
+
+    fn pause_compactions(&self, is_paused: bool) -> Result<()> {
+        // With it, RocksDB no longer stops writes for the number of files in level 0 either. It is not
+        // kept: the next open has automatic compactions.
+        let value = if is_paused { "true" } else { "false" };
+        for family in Family::ALL {
+            self.db
+                .set_options_cf(self.db.family(family), &[("disable_auto_compactions", value)])
+                .map_err(|error| self.error("configure", error))?;
+        }
+        self.compaction.pause(is_paused);
+        Ok(())
+    }
+
+    fn limit_compactions(&self, bytes_per_second: u64) {
+        self.compaction.limit(bytes_per_second);
     }
 
     fn stats(&self) -> ColdStats {
@@ -490,6 +519,8 @@ impl ColdStore for RocksStore {
                 .map(|family| family.files_per_level.first().copied().unwrap_or(0))
                 .sum(),
             is_write_stopped: database(properties::IS_WRITE_STOPPED) != 0,
+            is_compaction_paused: self.compaction.is_paused(),
+            compaction_bytes_per_second: self.compaction.bytes_per_second(),
             families,
         }
     }

@@ -11,7 +11,7 @@
 use std::sync::atomic::Ordering;
 
 use crate::error::Result;
-use crate::failpoint::Break;
+use crate::failpoint::{Break, CrashPoint};
 use crate::ids::{DbId, ExpireAt, Incarnation, Lsn, ShardId};
 use crate::keyspace::entry::{Body, BodyRef, Entry, Kind, flag};
 use crate::keyspace::hash::KeyHash;
@@ -245,7 +245,9 @@ impl Store {
         *highest = (*highest).max(batch.max_lsn);
         batch.rows.put(Family::Meta, HIGHEST_LSN, &highest.0.to_be_bytes());
         self.has_cold.store(true, Ordering::Relaxed);
+        self.crash.reach(CrashPoint::BeforeWriteBack);
         self.cold.write(&batch.rows)?;
+        self.crash.reach(CrashPoint::AfterWriteBack);
         self.stats.written_back.fetch_add(batch.items.len() as u64, Ordering::Relaxed);
         let mut items = batch.items.drain(..).peekable();
         while let Some(first) = items.next() {

@@ -459,14 +459,14 @@ mod rocks {
     fn pieces_of_a_compaction_leave_no_gap() {
         let ends: Vec<Vec<u8>> = (0..20u8).map(|end| vec![end]).collect();
         let ends: Vec<&[u8]> = ends.iter().map(Vec::as_slice).collect();
-        let pieces = compaction_pieces(&ends, Some(b"\0"), Some(b"\x20"));
+        let pieces = compaction_pieces(&ends, 8, Some(b"\0"), Some(b"\x20"));
         let bounds: Vec<_> = pieces.iter().map(|p| (p.from.as_deref(), p.to.as_deref())).collect();
         assert_eq!(
             bounds,
             [(Some(&[0][..]), Some(&[7][..])), (Some(&[7, 0]), Some(&[15])), (Some(&[15, 0]), Some(&[0x20])),]
         );
-        assert_eq!(compaction_pieces(&ends[..8], None, None).len(), 1);
-        assert_eq!(compaction_pieces(&[], None, None).len(), 1);
+        assert_eq!(compaction_pieces(&ends[..8], 8, None, None).len(), 1);
+        assert_eq!(compaction_pieces(&[], 8, None, None).len(), 1);
     }
 
     /// RocksDB's MultiGet reads data blocks from the disk whatever the tier, once it has the

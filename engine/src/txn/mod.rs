@@ -16,6 +16,7 @@
 
 mod plan;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -25,12 +26,13 @@ pub use plan::{Found, ValueRef};
 
 use crate::codec::Reader;
 use crate::error::{Error, Result};
-use crate::failpoint::Break;
+use crate::failpoint::{Break, CrashPoint};
 use crate::hook::Hook;
 use crate::ids::{DbId, DbIndex, Lsn, ShardId};
 use crate::keyspace::hash::{KeyHash, SHARDS};
 use crate::keyspace::shard::{Origin, Shard};
 use crate::keyspace::store::Store;
+use crate::keyspace::usage::Usage;
 use crate::tier::ColdBatch;
 use crate::tier::promote::{FetchTicket, Promoter};
 use crate::wal::effect::{Change, Operation, Total, put_head, read_effect};
@@ -152,6 +154,8 @@ pub struct Txn<'e> {
     /// Database map changes, to be applied with all shards locked.
     remaps: Vec<(DbIndex, DbId)>,
     failure: Option<Error>,
+    /// What [`Txn::set_usage`] said about a key.
+    usage: Option<(DbIndex, Box<[u8]>, Usage)>,
 }
 
 impl Core {
@@ -194,6 +198,7 @@ impl Core {
             reads_synchronously,
             remaps: Vec::new(),
             failure: None,
+            usage: None,
         }
     }
 }
@@ -330,6 +335,7 @@ impl<'e> Txn<'e> {
             }
             Err(AppendError::Failed(error)) => return Err(CommitError::Failed(error)),
         };
+        self.core.store.crash.reach(CrashPoint::Append);
         let guard = AbortOnPanic;
         self.apply(lsn);
         std::mem::forget(guard);
@@ -403,6 +409,9 @@ impl<'e> Txn<'e> {
             part.expires = part.expires.checked_add_signed(change.expires).expect("checked when encoded");
         }
         let is_watched = self.core.hook.is_active();
+        // Only a commit with several effects on one key could tell of something twice.
+        let repeats = self.scratch.hashes.len() > self.scratch.touched.len();
+        let mut told: HashSet<(DbId, &[u8], Operation)> = HashSet::new();
         let mut reader = Reader::new(&self.scratch.effects[HEAD_ROOM..]);
         let mut hashes = self.scratch.hashes.iter();
         while !reader.is_empty() {
@@ -424,7 +433,10 @@ impl<'e> Txn<'e> {
                 }
                 _ => {}
             }
-            if is_watched && let Some(index) = store.db_index(effect.db) {
+            if is_watched
+                && (!repeats || told.insert((effect.db, effect.key, effect.operation)))
+                && let Some(index) = store.db_index(effect.db)
+            {
                 self.core.hook.push(lsn, index, effect.key, effect.operation);
             }
             self.break_isolation();
@@ -440,6 +452,13 @@ impl<'e> Txn<'e> {
                 for (index, _) in &self.remaps {
                     self.core.hook.push(lsn, *index, b"", self.operation);
                 }
+            }
+        }
+        if let Some((db, key, usage)) = self.usage.take() {
+            let (hash, db) = (store.hasher.hash(&key), store.db_id(db));
+            let part = self.shard(hash.shard).db_mut(db);
+            if let Some(entry) = part.and_then(|part| part.table.find_mut(hash, &key)) {
+                entry.set_usage(usage);
             }
         }
         let mut rest = self.locked;

@@ -2,11 +2,13 @@
 
 use super::{Interrupt, TotalChange, Touched, Txn};
 use crate::error::Error;
+use crate::eviction::policy::Lfu;
 use crate::failpoint::Break;
 use crate::ids::{DbId, DbIndex, ExpireAt, Lsn};
 use crate::keyspace::entry::{BodyRef, Entry, flag};
 use crate::keyspace::hash::KeyHash;
 use crate::keyspace::shard::{FREQ_MAX, replaced};
+use crate::keyspace::usage::{Usage, UsedAt};
 use crate::tier::promote::decode;
 use crate::tier::schema;
 use crate::tier::{Family, Lookup, ReadTier};
@@ -39,8 +41,8 @@ pub struct Found<'a> {
     pub deadline: Option<ExpireAt>,
     /// The string was made by editing (OBJECT ENCODING says `raw`).
     pub is_raw: bool,
-    /// Access counter, 0 to 15.
-    pub freq: u8,
+    /// When and how often it was used; this access is counted if it counts.
+    pub usage: Usage,
     /// Memory of the entry in bytes, without its share of the table.
     pub heap_bytes: usize,
     /// LSN of the last change.
@@ -86,10 +88,14 @@ impl<'e> Txn<'e> {
         if !self.is_alive(hash, db, key)? {
             return Ok(None);
         }
+        let rules = &self.core.store.usage;
+        let counting = if is_access { rules.counting() } else { None };
+        let random = counting.map_or(0, |_| rules.random());
+        let now = UsedAt::new(self.now_ms);
         let part = self.shard(hash.shard).db_mut(db).expect("the key is there");
         let entry = part.table.find_mut(hash, key).expect("the key is there");
-        if is_access && entry.freq() < FREQ_MAX {
-            entry.set_freq(entry.freq() + 1);
+        if is_access {
+            note_use(entry, now, counting, random);
         }
         let value = match entry.body() {
             BodyRef::Int(value) => ValueRef::Int(value),
@@ -101,7 +107,7 @@ impl<'e> Txn<'e> {
             value,
             deadline: entry.deadline(),
             is_raw: entry.has(flag::RAW),
-            freq: entry.freq(),
+            usage: entry.usage(),
             heap_bytes: entry.heap_bytes(),
             lsn: entry.lsn(),
         }))
@@ -189,6 +195,20 @@ impl<'e> Txn<'e> {
     /// Overwrites bytes of a string that exists, filling a gap with zeros. Logs only these bytes.
     pub fn set_range(&mut self, key: &[u8], offset: usize, bytes: &[u8]) -> Result<(), Interrupt> {
         self.edit(key, |base| Change::SetRange { base, offset: offset as u64, bytes })
+    }
+
+    /// Says when and how often a key that this transaction stores was used: not for so many seconds,
+    /// or, while uses are counted, so often; without the one that counts it is new. Of one key only. It
+    /// is not logged: a restart forgets it, and so does an eviction.
+    pub fn set_usage(&mut self, db: DbIndex, key: &[u8], idle_seconds: Option<u64>, uses: Option<u8>) {
+        let now = UsedAt::new(self.now_ms);
+        let usage = match (self.core.store.usage.counting(), idle_seconds, uses) {
+            (Some(_), _, Some(uses)) => Usage { at: now, uses },
+            (Some(_), _, None) => Usage::new(now),
+            (None, Some(seconds), _) => Usage::new(now.before(seconds)),
+            (None, None, _) => return,
+        };
+        self.usage = Some((db, Box::from(key), usage));
     }
 
     fn edit<'b>(&mut self, key: &[u8], change: impl FnOnce(Lsn) -> Change<'b>) -> Result<(), Interrupt> {
@@ -432,6 +452,22 @@ impl<'e> Txn<'e> {
                 scratch.touched_index.insert_unique(table, at as u32, |at| touched[*at as usize].table);
             }
         }
+    }
+}
+
+/// Notes a use of an entry. Writes to it only if that changes something.
+#[inline]
+fn note_use(entry: &mut Entry, now: UsedAt, counting: Option<Lfu>, random: u32) {
+    if entry.freq() < FREQ_MAX {
+        entry.set_freq(entry.freq() + 1);
+    }
+    let before = entry.usage();
+    let after = match counting {
+        None => Usage { at: now, ..before },
+        Some(rules) => before.counted(now, rules, random),
+    };
+    if after != before {
+        entry.set_usage(after);
     }
 }
 

@@ -26,7 +26,8 @@
 use crate::codec::{DecodeError, Reader, put_bytes, put_varint, put_zigzag};
 use crate::ids::{DbId, DbIndex, ExpireAt, Incarnation, Lsn, ShardId};
 
-const VERSION: u8 = 1;
+/// The version of records that is written and read.
+pub const VERSION: u8 = 1;
 
 macro_rules! operations {
     ($($(#[$doc:meta])* $name:ident = $code:literal, $text:literal;)*) => {

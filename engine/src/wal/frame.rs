@@ -233,6 +233,23 @@ pub(super) fn measure(bytes: &[u8]) -> Result<Frame<'static>, FrameError> {
     }
 }
 
+/// What is unknown about the frame at the start of `bytes` if it is whole, and so was written by a newer
+/// version: garbage has no valid checksum.
+#[must_use]
+pub(super) fn unknown_part(bytes: &[u8], seed: u64) -> Option<String> {
+    let header = bytes.first_chunk::<HEADER_BYTES>()?;
+    let (kind, flags) = (header[24], header[25]);
+    let what = match kind {
+        1 | 2 if flags & !FLAG_COMPRESSED == 0 => return None,
+        1 | 2 => format!("frame flags {flags:#04x}"),
+        _ => format!("frame kind {kind}"),
+    };
+    let stored = bytes[HEADER_BYTES..].get(..read_u32(header, 0) as usize)?;
+    let mut hasher = Hasher::new();
+    hasher.update(stored);
+    (checksum(hasher, header, seed) == read_u32(header, 4)).then_some(what)
+}
+
 /// The body of a frame that [`decode`] accepted before.
 pub(super) fn body_again<'b>(bytes: &'b [u8], scratch: &'b mut Vec<u8>) -> Result<&'b [u8], FrameError> {
     let frame = measure(bytes)?;
@@ -345,6 +362,24 @@ mod tests {
         let crc = crc32fast::hash(&[b"ab", &expected[..4], &expected[8..26], &[0; 8]].concat());
         expected[4..8].copy_from_slice(&crc.to_le_bytes());
         assert_eq!(bytes, expected);
+    }
+
+    #[test]
+    fn a_newer_frame_is_told_from_garbage() {
+        let mut bytes = encode(FrameKind::Commit, Lsn(9), Lsn(4), b"body", 77);
+        assert_eq!(unknown_part(&bytes, 77), None);
+        for (at, value, what) in [(24, 3, "frame kind 3"), (25, 2, "frame flags 0x02")] {
+            let before = std::mem::replace(&mut bytes[at], value);
+            assert_eq!(unknown_part(&bytes, 77), None, "the checksum does not match");
+            let header: [u8; HEADER_BYTES] = *bytes.first_chunk().unwrap();
+            let mut hasher = Hasher::new();
+            hasher.update(b"body");
+            let crc = checksum(hasher, &header, 77);
+            bytes[4..8].copy_from_slice(&crc.to_le_bytes());
+            assert_eq!(unknown_part(&bytes, 77).as_deref(), Some(what));
+            assert_eq!(unknown_part(&bytes, 78), None, "it belongs elsewhere");
+            bytes[at] = before;
+        }
     }
 
     #[test]

@@ -104,6 +104,8 @@ pub struct WalConfig {
     pub store_id: u64,
     /// Preallocated bytes that only [`Wal::append_reserved`] uses, when the disk is full. 0: none.
     pub reserve_bytes: u64,
+    /// First byte of every record: another one refuses the log before anything is changed.
+    pub record_version: Option<u8>,
     /// Bits of [`failpoint`].
     #[cfg(feature = "failpoints")]
     pub failpoints: u32,
@@ -119,6 +121,7 @@ impl WalConfig {
             fsync: FsyncPolicy::default(),
             store_id,
             reserve_bytes: 1 << 20,
+            record_version: None,
             #[cfg(feature = "failpoints")]
             failpoints: 0,
         }

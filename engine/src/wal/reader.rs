@@ -80,7 +80,7 @@ impl Cursor {
     /// Reads the frame at the position and moves past it; `None` and no move if there is none.
     pub fn step(&mut self) -> Result<Option<Seen>> {
         let Some(head) = self.bytes(HEADER_BYTES)? else { return Ok(None) };
-        let Ok(claim) = frame::measure(head) else { return Ok(None) };
+        let Ok(claim) = frame::measure(head) else { return self.refuse_newer() };
         let seed = frame::seed(self.store_id, self.segment, self.position);
         let offset = self.position;
         let Some(bytes) = self.bytes(claim.bytes)? else { return Ok(None) };
@@ -89,6 +89,20 @@ impl Cursor {
         self.position += bytes as u64;
         self.last = Some(seen);
         Ok(Some(seen))
+    }
+
+    /// There is no frame that this version knows. One that is whole all the same is from a newer
+    /// version, and must not be taken for the torn end of the log.
+    fn refuse_newer(&mut self) -> Result<Option<Seen>> {
+        let (offset, seed) = (self.position, frame::seed(self.store_id, self.segment, self.position));
+        let Some(len) = self.bytes(HEADER_BYTES)?.and_then(|head| head.first_chunk::<4>()) else {
+            return Ok(None);
+        };
+        let need = HEADER_BYTES + u32::from_le_bytes(*len) as usize;
+        let unknown = self.bytes(need)?.and_then(|bytes| frame::unknown_part(bytes, seed));
+        let Some(what) = unknown else { return Ok(None) };
+        let detail = format!("{what} at offset {offset} is not known to this version");
+        Err(Error::Format { path: self.path.clone(), detail })
     }
 
     /// What the header at the position claims, unchecked.

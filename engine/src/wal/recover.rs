@@ -239,6 +239,9 @@ impl Recovery<'_> {
             if !continues(&seen, run.last) {
                 break;
             }
+            if records == 0 && seen.kind == FrameKind::Commit {
+                self.check_record_version(index, &cursor)?;
+            }
             records += u64::from(seen.kind == FrameKind::Commit);
             run.last = seen.lsn;
             run.proven = run.proven.max(seen.durable);
@@ -253,6 +256,19 @@ impl Recovery<'_> {
         run.segments.push(index);
         run.records_in.push(records);
         Ok(())
+    }
+
+    /// The records of a segment are of one version: every opening starts a new segment.
+    fn check_record_version(&self, index: usize, cursor: &Cursor) -> Result<()> {
+        let Some(known) = self.config.record_version else { return Ok(()) };
+        let mut scratch = Vec::new();
+        match cursor.body(&mut scratch)?.first() {
+            Some(found) if *found != known => {
+                let path = &self.found[index].path;
+                Err(Error::newer(path, "record version", found, u32::from(known)))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn cursor(&self, index: usize) -> Cursor {

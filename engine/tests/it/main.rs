@@ -4,17 +4,21 @@
 //! states it went through. `model` compares a store with a map through spills, checkpoints and
 //! crashes; `invariants` has a test for each invariant of the design; `schedules` pins the
 //! interleavings that break naive versions; `crash` cuts the power at every sync point; `faults`
-//! has disks that fail or are full; `expiry`, `concurrency` and `filters` say
-//! what they are.
+//! has disks that fail or are full; `expiry`, `concurrency`, `events`, `filters`,
+//! `formats`, `scan` and `usage` say what they are.
 
 mod rig;
 mod trace;
+mod usage;
 
 mod concurrency;
 mod crash;
+mod events;
 mod expiry;
 mod faults;
 mod filters;
+mod formats;
 mod invariants;
 mod model;
+mod scan;
 mod schedules;

@@ -15,6 +15,7 @@ use crate::dispatch::context::CommandTable;
 use crate::machine;
 use crate::state::ServerState;
 use crate::stats::{CommandTotals, Histogram};
+use crate::storage;
 
 /// A section: its name, whether INFO shows it unasked, and its lines.
 struct Section {
@@ -367,6 +368,9 @@ pub fn tier_numbers(state: &ServerState) -> Vec<(&'static str, u64)> {
         ("restarts", counters.restarts.load(Relaxed)),
         ("rounds", counters.rounds.load(Relaxed)),
         ("write_back_lag_commits", lag),
+        ("budget_bytes", state.engine.keeper().maxmemory.load(Relaxed)),
+        ("budget_used_bytes", storage::anonymous_bytes()),
+        ("budget_cold_cache_bytes", cold.block_cache_capacity_bytes),
     ]
 }
 
@@ -387,6 +391,7 @@ pub fn wal_numbers(state: &ServerState) -> Vec<(&'static str, u64)> {
         ("durable_lsn", status.durable_lsn.0),
         ("last_lsn", status.last_lsn.0),
         ("redo_lsn", redo_lsn.0),
+        ("oldest_pin_lsn", redo_lsn.0),
         ("redo_tail_bytes", tail_bytes),
         ("segments", status.segments),
         ("bytes", status.bytes_on_disk),

@@ -204,6 +204,25 @@ const SLOWLOG_SUBCOMMANDS: &[CommandSpec] = &[
 ];
 
 const LATENCY_SUBCOMMANDS: &[CommandSpec] = &[
+    CommandSpec {
+        name: "DOCTOR",
+        since: "2.8.13",
+        summary: "Returns a human-readable latency analysis report.",
+        arity: Arity::Exactly(2),
+        flags: ADMIN.with(Flags::NOSCRIPT),
+        handler: latency_doctor,
+        ..BASE
+    },
+    CommandSpec {
+        name: "GRAPH",
+        since: "2.8.13",
+        summary: "Returns a latency graph for an event.",
+        arity: Arity::Exactly(3),
+        flags: ADMIN.with(Flags::NOSCRIPT),
+        arguments: "event",
+        handler: latency_graph,
+        ..BASE
+    },
     help::spec(Group::Server),
     CommandSpec {
         name: "HISTOGRAM",
@@ -414,6 +433,25 @@ fn latency_latest(ctx: &mut Context<'_>, _: Args<'_>, reply: &mut dyn ReplySink)
         reply.integer(millis.cast_signed());
         reply.integer(event.worst_ms().cast_signed());
     }
+    Ok(())
+}
+
+/// `LATENCY DOCTOR`
+fn latency_doctor(ctx: &mut Context<'_>, _: Args<'_>, reply: &mut dyn ReplySink) -> CommandResult {
+    let threshold_ms = ctx.config().latency_monitor_threshold.unsigned_abs();
+    let report = ctx.state.latency.lock().report(threshold_ms);
+    reply.verbatim("txt", report.as_bytes());
+    Ok(())
+}
+
+/// `LATENCY GRAPH event`
+fn latency_graph(ctx: &mut Context<'_>, mut args: Args<'_>, reply: &mut dyn ReplySink) -> CommandResult {
+    let asked = args.bytes()?;
+    let monitor = ctx.state.latency.lock();
+    let Some((name, event)) = monitor.events().find(|(name, _)| name.as_bytes() == asked) else {
+        return Err(errors::no_latency_samples(asked));
+    };
+    reply.verbatim("txt", event.graph(name, clock::unix_ms() / 1000).as_bytes());
     Ok(())
 }
 

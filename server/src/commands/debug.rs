@@ -3,7 +3,9 @@
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use lux_engine::failpoint::CrashPoint;
 use lux_engine::ids::DbIndex;
+use lux_engine::keyspace::usage::UsedAt;
 use lux_engine::{DATABASE_COUNT, Engine, Error};
 
 use crate::dispatch::args::{Args, Argv, parse_float};
@@ -30,6 +32,13 @@ pub const COMMANDS: &[CommandSpec] = &[CommandSpec {
 /// Each subcommand: its name, its arguments, what it does, how many arguments it takes.
 const SUBCOMMANDS: &[(&str, &str, &str, usize, crate::dispatch::spec::Handler)] = &[
     ("CHANGE-REPL-ID", "", "Does nothing: there is no replication.", 0, ok),
+    (
+        "CRASH-AT",
+        "<point>",
+        "Ends the process when it reaches a point, as if it were killed there.",
+        1,
+        crash_at,
+    ),
     ("EVICT-ALL", "", "Moves all keys of all databases to disk.", 0, evict_all),
     ("EVICT-ALWAYS", "<yes|no>", "Moves all keys to disk after every command.", 1, evict_always),
     ("LOADAOF", "", "Writes everything back and forgets what is in memory.", 0, reload),
@@ -118,13 +127,17 @@ fn log(_: &mut Context<'_>, mut args: Args<'_>, reply: &mut dyn ReplySink) -> Co
 
 /// `DEBUG OBJECT key`
 fn object(ctx: &mut Context<'_>, mut args: Args<'_>, reply: &mut dyn ReplySink) -> CommandResult {
+    let now = UsedAt::new(ctx.now_ms());
+    let rules = ctx.engine().store().usage.lfu();
     let found = ctx.peek(args.key()?)?.ok_or(errors::NO_SUCH_KEY)?;
     let line = format!(
-        "Value at:0x0 refcount:1 encoding:{} serializedlength:{} lru:0 lru_seconds_idle:0 lsn:{} freq:{}",
+        "Value at:0x0 refcount:1 encoding:{} serializedlength:{} lru:{} lru_seconds_idle:{} lsn:{} freq:{}",
         encoding(&found),
         found.heap_bytes,
+        found.usage.at,
+        found.usage.at.idle_seconds(now),
         found.lsn,
-        found.freq,
+        found.usage.frequency(now, rules),
     );
     reply.simple(&line);
     Ok(())
@@ -154,32 +167,41 @@ fn evict_always(ctx: &mut Context<'_>, mut args: Args<'_>, reply: &mut dyn Reply
     Ok(())
 }
 
-/// `DEBUG RECOUNT`: per database its number, the keys found, the counter.
+/// `DEBUG CRASH-AT point`
+fn crash_at(ctx: &mut Context<'_>, mut args: Args<'_>, reply: &mut dyn ReplySink) -> CommandResult {
+    let asked = args.bytes()?;
+    let is_asked = |(_, name): &&(CrashPoint, &str)| asked.eq_ignore_ascii_case(name.as_bytes());
+    let Some((point, _)) = CrashPoint::ALL.iter().find(is_asked) else {
+        let names: Vec<&str> = CrashPoint::ALL.iter().map(|(_, name)| *name).collect();
+        return Err(errors::unknown_crash_point(&names));
+    };
+    ctx.engine().store().crash.arm(*point);
+    reply.ok();
+    Ok(())
+}
+
+/// `DEBUG RECOUNT`: per database its number; keys found and counted; deadlines found and counted.
 fn recount(ctx: &mut Context<'_>, _: Args<'_>, reply: &mut dyn ReplySink) -> CommandResult {
     let engine = ctx.engine().clone();
     let counts = ctx.offload(move || count_all(&engine))??;
     reply.array(counts.len());
-    for (index, found, counter) in counts {
-        reply.array(3);
+    for (index, numbers) in counts {
+        reply.array(1 + numbers.len());
         reply.integer(i64::from(index));
-        reply.integer(found.cast_signed());
-        reply.integer(counter.cast_signed());
+        numbers.iter().for_each(|number| reply.integer(number.cast_signed()));
     }
     Ok(())
 }
 
-fn count_all(engine: &Engine) -> Result<Vec<(u8, u64, u64)>, Error> {
+fn count_all(engine: &Engine) -> Result<Vec<(u8, [u64; 4])>, Error> {
+    let store = engine.store();
     let mut counts = Vec::new();
     for index in 0..DATABASE_COUNT as u8 {
-        let (mut found, mut next) = (0, Some(0));
-        while let Some(from) = next {
-            let step = engine.scan(DbIndex(index), from, 1024)?;
-            found += step.keys.len() as u64;
-            next = step.next;
-        }
-        let (counter, _) = engine.key_counts(DbIndex(index));
-        if found + counter > 0 {
-            counts.push((index, found, counter));
+        let (keys_found, deadlines_found) = store.recount(store.db_id(DbIndex(index)))?;
+        let (keys, deadlines) = engine.key_counts(DbIndex(index));
+        let numbers = [keys_found, keys, deadlines_found, deadlines];
+        if numbers.iter().any(|number| *number > 0) {
+            counts.push((index, numbers));
         }
     }
     Ok(counts)

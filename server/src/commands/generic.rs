@@ -9,6 +9,7 @@ use lux_engine::dump::{self, DumpedValue, RdbString};
 use lux_engine::glob::{self, Case};
 use lux_engine::ids::{DbIndex, ExpireAt};
 use lux_engine::keyspace::scan::ScanStep;
+use lux_engine::keyspace::usage::UsedAt;
 use lux_engine::txn::{Found, ValueRef};
 use lux_engine::value::TypeTag;
 use lux_engine::value::string::number::{IntText, parse_int};
@@ -318,7 +319,7 @@ const OBJECT: &[CommandSpec] = &[
     CommandSpec {
         name: "IDLETIME",
         since: "2.2.3",
-        summary: "Returns for how many seconds a key was not used.",
+        summary: "Returns for how many seconds a key was not used; at least, if it was on disk.",
         arity: Arity::Exactly(3),
         keys: SECOND,
         key_access: &["RO"],
@@ -377,7 +378,7 @@ fn exists(ctx: &mut Context<'_>, args: Args<'_>, reply: &mut dyn ReplySink) -> C
 fn touch(ctx: &mut Context<'_>, args: Args<'_>, reply: &mut dyn ReplySink) -> CommandResult {
     let mut count = 0;
     for key in args {
-        count += i64::from(ctx.lookup(key)?.is_some());
+        count += i64::from(ctx.touch(key)?.is_some());
     }
     reply.integer(count);
     Ok(())
@@ -395,6 +396,7 @@ struct Copied {
     body: CopiedBody,
     deadline: Option<ExpireAt>,
     is_raw: bool,
+    uses: u8,
 }
 
 enum CopiedBody {
@@ -408,7 +410,7 @@ impl Copied {
             ValueRef::Int(value) => CopiedBody::Int(value),
             ValueRef::Bytes(bytes) => CopiedBody::Bytes(bytes.to_vec()),
         };
-        Copied { body, deadline: found.deadline, is_raw: found.is_raw }
+        Copied { body, deadline: found.deadline, is_raw: found.is_raw, uses: found.usage.uses }
     }
 
     fn put(&self, ctx: &mut Context<'_>, db: DbIndex, key: &[u8]) -> CommandResult {
@@ -417,6 +419,13 @@ impl Copied {
             CopiedBody::Bytes(bytes) => StringBody::Bytes(bytes),
         };
         ctx.put_string_in(db, key, body, self.deadline, self.is_raw)
+    }
+
+    /// Puts the value under its new name, with how often it was used.
+    fn put_moved(&self, ctx: &mut Context<'_>, db: DbIndex, key: &[u8]) -> CommandResult {
+        self.put(ctx, db, key)?;
+        ctx.set_usage(db, key, None, Some(self.uses));
+        Ok(())
     }
 }
 
@@ -445,7 +454,7 @@ fn rename_key(ctx: &mut Context<'_>, mut args: Args<'_>, replaces: bool) -> Resu
         return Ok(false);
     }
     ctx.delete(from)?;
-    value.put(ctx, db, to)?;
+    value.put_moved(ctx, db, to)?;
     Ok(true)
 }
 
@@ -504,7 +513,7 @@ fn move_key(ctx: &mut Context<'_>, mut args: Args<'_>, reply: &mut dyn ReplySink
     let is_moved = !ctx.exists_in(db, key)?;
     if is_moved {
         ctx.delete(key)?;
-        value.put(ctx, db, key)?;
+        value.put_moved(ctx, db, key)?;
     }
     reply.integer(i64::from(is_moved));
     Ok(())
@@ -589,31 +598,27 @@ fn dump_command(ctx: &mut Context<'_>, mut args: Args<'_>, reply: &mut dyn Reply
     Ok(())
 }
 
+#[derive(Default)]
 struct RestoreOptions {
     replaces: bool,
     is_absolute: bool,
+    idle_seconds: Option<u64>,
+    uses: Option<u8>,
 }
 
 impl RestoreOptions {
     fn parse(mut args: Args<'_>) -> Result<Self, CommandError> {
-        let mut options = RestoreOptions { replaces: false, is_absolute: false };
-        let (mut has_idle, mut has_freq) = (false, false);
+        let mut options = RestoreOptions::default();
         while !args.is_empty() {
             match args.one_of(&["REPLACE", "ABSTTL", "IDLETIME", "FREQ"]) {
                 Some(0) => options.replaces = true,
                 Some(1) => options.is_absolute = true,
-                // Accepted and checked; how warm a key is shows by itself soon enough.
-                Some(2) if !args.is_empty() && !has_freq => {
-                    has_idle = true;
-                    if args.int()? < 0 {
-                        return Err(errors::INVALID_IDLETIME);
-                    }
+                Some(2) if !args.is_empty() && options.uses.is_none() => {
+                    let seconds = u64::try_from(args.int()?).map_err(|_| errors::INVALID_IDLETIME)?;
+                    options.idle_seconds = Some(seconds);
                 }
-                Some(3) if !args.is_empty() && !has_idle => {
-                    has_freq = true;
-                    if !(0..=255).contains(&args.int()?) {
-                        return Err(errors::INVALID_FREQ);
-                    }
+                Some(3) if !args.is_empty() && options.idle_seconds.is_none() => {
+                    options.uses = Some(u8::try_from(args.int()?).map_err(|_| errors::INVALID_FREQ)?);
                 }
                 _ => return Err(errors::SYNTAX),
             }
@@ -647,6 +652,7 @@ fn restore(ctx: &mut Context<'_>, mut args: Args<'_>, reply: &mut dyn ReplySink)
             RdbString::Bytes(bytes) => StringBody::Bytes(bytes),
         };
         ctx.put_string(key, body, deadline, false)?;
+        ctx.set_usage(ctx.db(), key, options.idle_seconds, options.uses);
     }
     reply.ok();
     Ok(())
@@ -722,23 +728,28 @@ fn is_lfu(ctx: &Context<'_>) -> bool {
 }
 
 /// `OBJECT FREQ key`
+///
+/// A key that had to be fetched from disk has the counter of a new one.
 fn object_freq(ctx: &mut Context<'_>, mut args: Args<'_>, reply: &mut dyn ReplySink) -> CommandResult {
     let counts_uses = is_lfu(ctx);
-    match ctx.peek(args.key()?)? {
+    let (now, rules) = (UsedAt::new(ctx.now_ms()), ctx.engine().store().usage.lfu());
+    match ctx.peek(args.key()?)?.map(|found| found.usage) {
         Some(_) if !counts_uses => return Err(errors::LFU_NOT_SELECTED),
-        Some(found) => reply.integer(i64::from(found.freq)),
+        Some(usage) => reply.integer(i64::from(usage.frequency(now, rules))),
         None => reply.null(),
     }
     Ok(())
 }
 
 /// `OBJECT IDLETIME key`
+///
+/// Seconds, exact, up to 182 days; then it starts anew. Of a key that had to be fetched from disk only
+/// a lower bound is known: the time since the opening, or since a key last left its part of memory.
 fn object_idletime(ctx: &mut Context<'_>, mut args: Args<'_>, reply: &mut dyn ReplySink) -> CommandResult {
-    let counts_uses = is_lfu(ctx);
-    match ctx.peek(args.key()?)? {
+    let (counts_uses, now) = (is_lfu(ctx), UsedAt::new(ctx.now_ms()));
+    match ctx.peek(args.key()?)?.map(|found| found.usage) {
         Some(_) if counts_uses => return Err(errors::LFU_SELECTED),
-        // Uses are counted, not timed; a key that can be asked about has just been brought into memory.
-        Some(_) => reply.integer(0),
+        Some(usage) => reply.integer(i64::from(usage.at.idle_seconds(now))),
         None => reply.null(),
     }
     Ok(())

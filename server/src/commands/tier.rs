@@ -31,10 +31,10 @@ pub const COMMANDS: &[CommandSpec] = &[
     },
     CommandSpec {
         name: "COMPACT",
-        summary: "Compacts the cold tier, shows how it is, or stops running compactions.",
+        summary: "Compacts the cold tier, shows how it is, or stops, holds and slows down compactions.",
         complexity: "O(N) where N is the number of bytes in the range",
         arity: Arity::AtLeast(1),
-        arguments: "[STATUS | CANCEL] [ASYNC] [FAMILY family] [DB index] [KEY key | BUCKETS first last] [BOTTOM]",
+        arguments: "[STATUS | CANCEL | PAUSE | RESUME | LIMIT bytes-per-second] [ASYNC] [FAMILY family] [DB index] [KEY key | BUCKETS first last] [BOTTOM]",
         handler: compact,
         ..BASE
     },
@@ -143,13 +143,16 @@ fn tier_stats(ctx: &mut Context<'_>, _: Args<'_>, reply: &mut dyn ReplySink) -> 
 /// `WAL STATUS`
 fn wal_status(ctx: &mut Context<'_>, _: Args<'_>, reply: &mut dyn ReplySink) -> CommandResult {
     let numbers = info::wal_numbers(ctx.state);
-    reply.map(numbers.len() + 1);
+    reply.map(numbers.len() + 2);
     reply.bulk(b"history_id");
     reply.bulk(info::history_id(ctx.state).as_bytes());
     for (name, value) in numbers {
         reply.bulk(name.as_bytes());
         reply.integer(value.cast_signed());
     }
+    // Nothing but recovery reads the log so far.
+    reply.bulk(b"oldest_pin_holder");
+    reply.bulk(b"checkpoint");
     Ok(())
 }
 
@@ -308,7 +311,10 @@ impl Range {
             None => lower.is_none() || *family != Family::Meta,
         });
         for family in families {
-            engine.store().cold.compact(family, lower, upper, self.is_bottom)?;
+            // Who stops a compaction means all of it.
+            if !engine.store().cold.compact(family, lower, upper, self.is_bottom)? {
+                break;
+            }
         }
         Ok(())
     }
@@ -320,18 +326,10 @@ fn bounded(args: &mut Args<'_>, max: u32) -> Result<u32, CommandError> {
     Ok(u32::try_from(number).expect("inside the bounds"))
 }
 
-/// `COMPACT [STATUS | CANCEL] [options]`
+/// `COMPACT [STATUS | CANCEL | PAUSE | RESUME | LIMIT bytes-per-second] [options]`
 fn compact(ctx: &mut Context<'_>, mut args: Args<'_>, reply: &mut dyn ReplySink) -> CommandResult {
-    if args.keyword("STATUS") {
-        args.finish()?;
-        compact_status(ctx, reply);
-        return Ok(());
-    }
-    if args.keyword("CANCEL") {
-        args.finish()?;
-        ctx.engine().store().cold.cancel_compactions();
-        reply.ok();
-        return Ok(());
+    if let Some(index) = args.one_of(CONTROLS) {
+        return control(ctx, CONTROLS[index], args, reply);
     }
     let range = Range::parse(&mut args)?;
     let (engine, db) = (ctx.engine().clone(), ctx.db());
@@ -349,6 +347,35 @@ fn compact(ctx: &mut Context<'_>, mut args: Args<'_>, reply: &mut dyn ReplySink)
     Ok(())
 }
 
+/// What COMPACT does besides compacting.
+const CONTROLS: &[&str] = &["STATUS", "CANCEL", "PAUSE", "RESUME", "LIMIT"];
+
+fn control(
+    ctx: &mut Context<'_>,
+    word: &str,
+    mut args: Args<'_>,
+    reply: &mut dyn ReplySink,
+) -> CommandResult {
+    let limit = if word == "LIMIT" { args.int_within(0, i64::MAX)? } else { 0 };
+    args.finish()?;
+    if word == "STATUS" {
+        compact_status(ctx, reply);
+        return Ok(());
+    }
+    let cold = &ctx.engine().store().cold;
+    match word {
+        "CANCEL" => cold.cancel_compactions(),
+        "LIMIT" => cold.limit_compactions(limit.unsigned_abs()),
+        _ => {
+            // RocksDB writes a file for each family.
+            let (engine, is_paused) = (ctx.engine().clone(), word == "PAUSE");
+            ctx.offload(move || engine.store().cold.pause_compactions(is_paused))??;
+        }
+    }
+    reply.ok();
+    Ok(())
+}
+
 fn compact_status(ctx: &Context<'_>, reply: &mut dyn ReplySink) {
     let stats = ctx.engine().store().cold.stats();
     let numbers = [
@@ -358,6 +385,8 @@ fn compact_status(ctx: &Context<'_>, reply: &mut dyn ReplySink) {
         ("level0_files", stats.level0_files),
         ("disk_bytes", stats.disk_bytes),
         ("live_data_bytes", stats.live_data_bytes),
+        ("paused", u64::from(stats.is_compaction_paused)),
+        ("limit_bytes_per_second", stats.compaction_bytes_per_second),
     ];
     write_numbers(&numbers, reply);
 }

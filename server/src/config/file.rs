@@ -89,9 +89,21 @@ enum Failure {
 }
 
 fn read_into(path: &Path, depth: usize, out: &mut Vec<Directive>) -> Result<(), Failure> {
-    let text = std::fs::read_to_string(path)
+    let bytes = std::fs::read(path)
         .map_err(|e| Failure::File(format!("Can't open config file '{}': {e}", path.display())))?;
+    let text = String::from_utf8(bytes).map_err(|error| Failure::At(Box::new(not_utf8(path, &error))))?;
     parse(&text, path, depth, out).map_err(|e| Failure::At(Box::new(e)))
+}
+
+/// Names the first line with bytes that are no text.
+fn not_utf8(path: &Path, error: &std::string::FromUtf8Error) -> ConfigError {
+    let (before, rest) = error.as_bytes().split_at(error.utf8_error().valid_up_to());
+    let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
+    let start = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+    let end = rest.iter().position(|byte| *byte == b'\n').unwrap_or(rest.len());
+    let text = String::from_utf8_lossy(&error.as_bytes()[start..before.len() + end]).into_owned();
+    let origin = Origin::File { path: path.to_path_buf(), line };
+    ConfigError { origin, text, reason: "The line is not valid UTF-8".into() }
 }
 
 /// Parses the lines of one file.

@@ -130,19 +130,17 @@ parameters! {
     dir: String = "dir", Kind::Text, "./data", AtStart, "The data folder.";
     maxmemory: i64 = "maxmemory", memory(0, LONG_MAX), "0", Live, "Memory of the whole process; 0 is half of the host's or the container's.";
     maxmemory_policy: String = "maxmemory-policy", POLICIES, "noeviction", Live, "noeviction moves cold data to disk; the others drop keys for good at maxdisk.";
-    maxmemory_samples: i64 = "maxmemory-samples", int(1, 64), "5", Live, "Entries looked at per eviction.";
+    maxmemory_samples: i64 = "maxmemory-samples", int(1, 64), "5", Live, "Keys that compete each time one is dropped at maxdisk.";
     maxdisk: i64 = "maxdisk", memory(0, LONG_MAX), "0", Live, "Disk space of the data folder; 0 is what the file system has.";
-    lfu_log_factor: i64 = "lfu-log-factor", int(0, INT_MAX), "10", Live, "How slowly the access counter of LFU saturates.";
-    lfu_decay_time: i64 = "lfu-decay-time", int(0, INT_MAX), "1", Live, "Minutes after which the access counter of LFU is halved.";
-    active_expire_effort: i64 = "active-expire-effort", int(1, 10), "1", Live, "How much time the expiry of unread keys may take.";
+    lfu_log_factor: i64 = "lfu-log-factor", int(0, INT_MAX), "10", Live, "How slowly the access counter of the LFU policies grows.";
+    lfu_decay_time: i64 = "lfu-decay-time", int(0, INT_MAX), "1", Live, "Minutes without a use after which the access counter of the LFU policies loses one; 0 is never.";
 
     appendonly: bool = "appendonly", Kind::Flag, "yes", AtStart, "The log is always on; only yes is accepted.";
     appendfsync: String = "appendfsync", Kind::Choice(&["everysec", "always", "no"]), "everysec", Live, "When the log is synced: before each reply, each second, or by the kernel.";
     save: String = "save", Kind::SavePoints, "", Live, "Redis's save points; Lux checkpoints by itself and keeps the value for clients that ask.";
     checkpoint_interval: i64 = "checkpoint-interval", int(1, 90), "60", Live, "Seconds after which a changed data set is checkpointed at the latest.";
     cold_direct_io: String = "cold-direct-io", Kind::Choice(&["auto", "no", "writes", "yes"]), "auto", AtStart, "What bypasses the page cache below the cold tier: flushes and compactions (writes), reads as well (yes), nothing (no); auto is writes where the page cache has less than 1 GiB, else no.";
-    wal_keep: i64 = "wal-keep", memory(0, LONG_MAX), "0", Live, "Bytes of log kept for its readers beyond what recovery needs.";
-    notify_keyspace_events: String = "notify-keyspace-events", Kind::EventClasses, "", Live, "Which keyspace events are published.";
+    notify_keyspace_events: String = "notify-keyspace-events", Kind::Only(""), "", Live, "Only empty: there are no keyspace events yet.";
     lazyfree_lazy_eviction: bool = "lazyfree-lazy-eviction", Kind::Flag, "no", Live, "Accepted for Redis's sake: memory is always freed in the background.";
     lazyfree_lazy_expire: bool = "lazyfree-lazy-expire", Kind::Flag, "no", Live, "Accepted for Redis's sake: memory is always freed in the background.";
     lazyfree_lazy_server_del: bool = "lazyfree-lazy-server-del", Kind::Flag, "no", Live, "Accepted for Redis's sake: memory is always freed in the background.";
@@ -166,7 +164,7 @@ parameters! {
     client_query_buffer_limit: i64 = "client-query-buffer-limit", memory(1 << 20, LONG_MAX), "1gb", Live, "Largest request.";
     client_output_buffer_limit: BufferLimits = "client-output-buffer-limit", Kind::BufferLimits, "normal 0 0 0 slave 256mb 64mb 60 pubsub 32mb 8mb 60", Live, "When a client that does not read is disconnected.";
 
-    hz: i64 = "hz", int(1, 500), "10", Live, "Background rounds per second.";
+    hz: i64 = "hz", int(1, 500), "10", Live, "Accepted for Redis's sake: background work has its own times.";
     loglevel: String = "loglevel", Kind::Choice(&["debug", "verbose", "notice", "warning", "nothing"]), "notice", Live, "What is logged.";
     logfile: String = "logfile", Kind::Text, "", AtStart, "Where it is logged; empty is standard output.";
     daemonize: bool = "daemonize", Kind::Flag, "no", AtStart, "Only no: leave backgrounding to systemd or the container.";

@@ -25,8 +25,8 @@ pub enum Kind {
     SavePoints,
     /// Quadruples `class hard soft seconds`.
     BufferLimits,
-    /// Letters of `notify-keyspace-events`.
-    EventClasses,
+    /// This text and no other, for now.
+    Only(&'static str),
 }
 
 /// A parameter's value.
@@ -90,7 +90,9 @@ impl Kind {
             Kind::Words => Ok(Value::Words(text.split_ascii_whitespace().map(String::from).collect())),
             Kind::SavePoints => parse_save_points(text),
             Kind::BufferLimits => parse_buffer_limits(text, old),
-            Kind::EventClasses => parse_event_classes(text),
+            Kind::Only(only) if text == only => Ok(Value::Text(text.into())),
+            Kind::Only("") => Err("not supported yet: only an empty value is accepted".into()),
+            Kind::Only(only) => Err(format!("argument must be '{only}'")),
         }
     }
 
@@ -127,7 +129,8 @@ impl Kind {
             Kind::Words => "words".into(),
             Kind::SavePoints => "pairs of seconds and changes".into(),
             Kind::BufferLimits => "class hard soft seconds ...".into(),
-            Kind::EventClasses => "letters".into(),
+            Kind::Only("") => "only empty".into(),
+            Kind::Only(only) => format!("only {only}"),
         }
     }
 }
@@ -168,19 +171,6 @@ fn parse_save_points(text: &str) -> Result<Value, String> {
         _ => false,
     });
     if are_numbers { Ok(Value::Text(words.join(" "))) } else { Err("Invalid save parameters".into()) }
-}
-
-/// The letters Redis knows, reduced to its canonical spelling.
-fn parse_event_classes(text: &str) -> Result<Value, String> {
-    const ALL: &str = "g$lshzxetd";
-    if !text.chars().all(|letter| "KEAg$lshzxetdmn".contains(letter)) {
-        return Err("Invalid event class character. Use 'Ag$lshzxeKEtmdn'.".into());
-    }
-    let has = |letter| text.contains(letter);
-    let is_all = has('A') || ALL.chars().all(has);
-    let mut canonical: String = if is_all { "A".into() } else { ALL.chars().filter(|c| has(*c)).collect() };
-    canonical.extend("KEmn".chars().filter(|letter| has(*letter)));
-    Ok(Value::Text(canonical))
 }
 
 fn parse_buffer_limits(text: &str, old: &Value) -> Result<Value, String> {
@@ -285,14 +275,5 @@ mod tests {
         assert_eq!(Kind::BufferLimits.print(&new), "normal 0 0 0 slave 0 0 0 pubsub 33554432 8388608 60");
         assert!(Kind::BufferLimits.parse("pubsub 1 2", &old).is_err());
         assert!(Kind::BufferLimits.parse("other 1 2 3", &old).is_err());
-    }
-
-    #[test]
-    fn event_classes_are_canonical() {
-        let old = Value::Text(String::new());
-        let parse = |text| Kind::EventClasses.parse(text, &old).map(|v| Kind::EventClasses.print(&v));
-        assert_eq!(parse("KEA"), Ok("AKE".into()));
-        assert_eq!(parse("Ex$"), Ok("$xE".into()));
-        assert!(parse("Q").is_err());
     }
 }

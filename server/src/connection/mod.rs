@@ -394,9 +394,9 @@ enum Decoded {
 /// Writes everything. `false`: it stayed above the soft limit for too long.
 async fn write_all(stream: &mut Stream, bytes: &[u8], limit: BufferLimit) -> io::Result<bool> {
     let mut rest = bytes;
-    let is_limited = limit.soft_bytes > 0 && limit.soft_seconds > 0;
-    if is_limited && rest.len() as u64 > limit.soft_bytes {
-        let deadline = Instant::now() + Duration::from_secs(limit.soft_seconds);
+    if limit.soft_bytes > 0 && rest.len() as u64 > limit.soft_bytes {
+        // Redis looks once a second: no seconds at all are up to one.
+        let deadline = Instant::now() + Duration::from_secs(limit.soft_seconds.max(1));
         while rest.len() as u64 > limit.soft_bytes {
             match tokio::time::timeout_at(deadline, stream.write(rest)).await {
                 Ok(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),

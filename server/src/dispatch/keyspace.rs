@@ -24,8 +24,15 @@ use super::string_ref::StringRef;
 type Result<T> = std::result::Result<T, CommandError>;
 
 impl Context<'_> {
-    /// Reads a key of any type; counts as an access.
+    /// Reads a key of any type; counts as an access unless the client said CLIENT NO-TOUCH.
+    #[inline]
     pub fn lookup(&mut self, key: &[u8]) -> Result<Option<Found<'_>>> {
+        let touches = !self.session.no_touch;
+        Ok(if touches { self.txn().lookup(key)? } else { self.txn().peek(key)? })
+    }
+
+    /// Reads a key of any type; counts as an access whatever the client said.
+    pub fn touch(&mut self, key: &[u8]) -> Result<Option<Found<'_>>> {
         Ok(self.txn().lookup(key)?)
     }
 
@@ -93,6 +100,12 @@ impl Context<'_> {
         Ok(self.txn().set_deadline(key, deadline)?)
     }
 
+    /// Says for how many seconds a key that was just put was not used, or how often it was, whichever
+    /// the policy goes by.
+    pub fn set_usage(&mut self, db: DbIndex, key: &[u8], idle_seconds: Option<u64>, uses: Option<u8>) {
+        self.txn().set_usage(db, key, idle_seconds, uses);
+    }
+
     /// Appends to a string that was looked up. Only the new bytes are logged.
     pub fn append(&mut self, key: &[u8], bytes: &[u8]) -> Result<()> {
         Ok(self.txn().append(key, bytes)?)
@@ -144,13 +157,15 @@ impl Context<'_> {
 
     /// A key of the command's database by chance; `None` if there is none.
     pub fn random_key(&mut self) -> Result<Option<Vec<u8>>> {
+        /// Keys of which one is taken: neighbours in bucket order have unequal gaps before them.
+        const AMONG: u64 = 64;
         let (engine, db) = (self.engine().clone(), self.db());
         let random = RandomState::new().build_hasher().finish();
         self.walk(move || {
             // A place by chance, then a key by chance of the step that starts there.
-            let mut step = engine.scan(db, random as u32, 1)?;
+            let mut step = engine.scan(db, random as u32, AMONG)?;
             if step.keys.is_empty() {
-                step = engine.scan(db, 0, 1)?;
+                step = engine.scan(db, 0, AMONG)?;
             }
             let index = (random >> 32) as usize % step.keys.len().max(1);
             Ok(step.keys.into_iter().nth(index).map(|(key, _)| key))

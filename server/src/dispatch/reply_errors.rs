@@ -209,6 +209,18 @@ pub fn debug_unknown(word: &[u8]) -> CommandError {
     ))
 }
 
+/// `ERR unknown point, use one of: ...`
+#[must_use]
+pub fn unknown_crash_point(names: &[&str]) -> CommandError {
+    CommandError::composed(format!("ERR unknown point, use one of: {}", names.join(", ")))
+}
+
+/// `ERR No samples available for event 'x'`
+#[must_use]
+pub fn no_latency_samples(event: &[u8]) -> CommandError {
+    CommandError::composed(format!("ERR No samples available for event '{}'", lossy(event, 128)))
+}
+
 /// `ERR Unknown category 'x'`
 #[must_use]
 pub fn unknown_category(name: &[u8]) -> CommandError {

@@ -74,10 +74,15 @@ fn run(appendfsync: &str, default_seed: u64) {
             .unwrap_or_else(|problem| panic!("round {round}: {problem}\n{}", server.log_tail()));
         let size = client.call(&["DBSIZE"]).expect("DBSIZE answers");
         let recount = client.call(&["DEBUG", "RECOUNT"]).expect("DEBUG RECOUNT answers");
-        // Per database: its number, the keys found, the counter.
+        // Per database: its number; keys found and counted; deadlines found and counted.
         let Reply::Array(databases) = &recount else { panic!("an array: {recount:?}") };
-        let expected = Reply::Array(vec![Reply::Int(0), size.clone(), size]);
-        assert_eq!(databases[..], [expected], "round {round}: DBSIZE and a recount differ");
+        let [Reply::Array(numbers)] = &databases[..] else { panic!("one database: {recount:?}") };
+        assert_eq!(
+            numbers[..3],
+            [Reply::Int(0), size.clone(), size],
+            "round {round}: DBSIZE and a recount differ"
+        );
+        assert_eq!(numbers[3], numbers[4], "round {round}: the counter of deadlines and a recount differ");
         round += 1;
     }
     let mut client = server.connect().expect("a connection");

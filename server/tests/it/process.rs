@@ -1,12 +1,16 @@
 //! The server as a process: clean stops, starts that must be refused without touching anything, where settings come
 //! from, and who may connect. What Redis can do as well is tried on Redis first.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use crate::client::{Client, Reply};
 use crate::server::{Program, Server, free_port};
@@ -204,6 +208,223 @@ fn without_a_password_only_loopback_is_served() {
         match ask(&["--bind", "0.0.0.0", "--requirepass", "secret"]) {
             Reply::Error(text) => assert!(text.starts_with(b"NOAUTH"), "{}", String::from_utf8_lossy(&text)),
             other => panic!("{} answers {other:?} without a password", program.name()),
+        }
+    }
+}
+
+/// Every file below a folder with its bytes.
+fn image(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut image = BTreeMap::new();
+    for entry in fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path()) {
+        if entry.is_dir() {
+            image.extend(self::image(&entry));
+        } else {
+            image.insert(entry.clone(), fs::read(&entry).expect("a file"));
+        }
+    }
+    image
+}
+
+/// A folder that a server filled and left.
+#[cfg(feature = "rocks")]
+fn left_folder() -> (Server, PathBuf) {
+    let mut server = Server::start(Program::Lux, &[]);
+    fill(&server);
+    assert!(server.terminate().expect("it ran").success());
+    let folder = server.data_folder();
+    (server, folder)
+}
+
+#[test]
+#[cfg(feature = "rocks")]
+fn a_folder_of_a_newer_format_is_refused_and_left_alone() {
+    let (mut server, folder) = left_folder();
+    let store = folder.join("STORE");
+    let text = fs::read_to_string(&store).expect("text");
+    fs::write(&store, text.replace("format 1\n", "format 2\n")).expect("it can be written");
+    let before = image(&folder);
+    let output = run(&["--port", &free_port().to_string(), "--dir", folder.to_str().expect("a plain path")]);
+    assert!(!output.status.success(), "{}", said(&output));
+    let said = said(&output);
+    assert!(said.contains(&*store.to_string_lossy()) && said.contains("format 2"), "{said}");
+    assert!(image(&folder) == before, "the refused start changed the folder");
+    fs::write(&store, text).expect("it can be written");
+    server.restart();
+    check(&server);
+}
+
+/// Without its identity a store cannot be read again; a start must not make a new one beside the data.
+#[test]
+#[cfg(feature = "rocks")]
+fn a_folder_without_its_identity_is_refused_and_left_alone() {
+    let (mut server, folder) = left_folder();
+    let store = folder.join("STORE");
+    let aside = folder.join("aside");
+    fs::rename(&store, &aside).expect("renamed");
+    let before = image(&folder);
+    let output = run(&["--port", &free_port().to_string(), "--dir", folder.to_str().expect("a plain path")]);
+    assert!(!output.status.success() && said(&output).contains("STORE"), "{}", said(&output));
+    assert!(image(&folder) == before, "the refused start changed the folder");
+    fs::rename(&aside, &store).expect("renamed");
+    server.restart();
+    check(&server);
+}
+
+/// Runs the program as somebody who may not write the folder: as nobody if this is root.
+fn run_without_rights(args: &[&str]) -> Option<Output> {
+    let path = Program::Lux.path().expect("cargo built it");
+    let mut command = Command::new("timeout");
+    command.args(["--preserve-status", "-k", "5", "15"]);
+    if fs::metadata("/proc/self").is_ok_and(|metadata| metadata.uid() == 0) {
+        command.args(["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]);
+    }
+    let output = command.arg(path).args(args).stdin(Stdio::null()).output().ok()?;
+    // Exit code 126 or 127: setpriv is missing, or nobody may not run the program where it is.
+    Some(output).filter(|output| !matches!(output.status.code(), Some(126 | 127)))
+}
+
+#[test]
+#[cfg(feature = "rocks")]
+fn a_read_only_folder_is_refused_by_name() {
+    let (mut server, folder) = left_folder();
+    let writable = fs::metadata(&folder).expect("a folder").permissions();
+    let parent = folder.parent().expect("it has one");
+    fs::set_permissions(parent, fs::Permissions::from_mode(0o755)).expect("it is ours");
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o555)).expect("it is ours");
+    let before = image(&folder);
+    let port = free_port().to_string();
+    let output = run_without_rights(&["--port", &port, "--dir", folder.to_str().expect("a plain path")]);
+    fs::set_permissions(&folder, writable).expect("it is ours");
+    let Some(output) = output else {
+        eprintln!("skipped: the program cannot be run as nobody");
+        return;
+    };
+    assert!(!output.status.success(), "{}", said(&output));
+    let expected = format!("data folder {} is not writable: Permission denied", folder.display());
+    assert!(said(&output).contains(&expected), "{}", said(&output));
+    assert!(image(&folder) == before, "the refused start changed the folder");
+    server.restart();
+    check(&server);
+}
+
+#[test]
+fn a_file_in_place_of_the_folder_is_refused_by_name() {
+    let file = tempfile::NamedTempFile::new().expect("a temporary file");
+    let path = file.path().to_str().expect("a plain path");
+    let output = run(&["--port", &free_port().to_string(), "--dir", path]);
+    assert!(!output.status.success(), "{}", said(&output));
+    assert!(said(&output).contains(&format!("create the data folder {path}")), "{}", said(&output));
+}
+
+#[test]
+fn a_bad_line_of_the_configuration_is_named() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("lux.conf");
+    for (text, line, reason) in [
+        (&b"port 1\n\nmaxmemory \"64mb\n"[..], "at line 3", "Unbalanced quotes"),
+        (b"port 1\nno-such-name 1\n", "at line 2", "Bad directive"),
+        (b"port 1\nmaxmemory many\n", "at line 2", "argument must be a memory value"),
+        (b"port 1\ntimeout 1\ndir \xff\xfe\n", "at line 3", "not valid UTF-8"),
+        (b"notify-keyspace-events Ex\n", "at line 1", "only an empty value is accepted"),
+    ] {
+        fs::write(&path, text).expect("it can be written");
+        let output = run(&[path.to_str().expect("a plain path")]);
+        assert!(!output.status.success(), "{}", said(&output));
+        let said = said(&output);
+        assert!(said.contains(&*path.to_string_lossy()) && said.contains(line), "{said}");
+        assert!(said.contains(reason), "{said}");
+    }
+}
+
+/// `DEBUG CRASH-AT` ends the process at its points, and nothing acknowledged is lost at any of them.
+#[test]
+#[cfg(feature = "rocks")]
+fn a_crash_at_any_point_loses_nothing() {
+    for point in [
+        "append",
+        "before-write-back",
+        "after-write-back",
+        "before-marker",
+        "before-flush",
+        "before-cut",
+        "after-cut",
+    ] {
+        let mut server = Server::start(Program::Lux, &[]);
+        fill(&server);
+        let mut client = server.connect().expect("a connection");
+        assert!(client.call(&["CHECKPOINT"]).expect("a reply").elements().is_some());
+        assert!(client.call(&["SET", "key:1", "value 1"]).expect("a reply").is_ok());
+        assert!(client.call(&["DEBUG", "CRASH-AT", point]).expect("a reply").is_ok());
+        let last: &[&str] = if point == "append" { &["SET", "key:2", "value 2"] } else { &["CHECKPOINT"] };
+        assert!(client.call(last).is_err(), "{point}: {last:?} was answered");
+        let status = server.await_exit().expect("it ran");
+        assert!(!status.success(), "{point}");
+        server.restart();
+        check(&server);
+        let recount = server.connect().expect("a connection").call(&["DEBUG", "RECOUNT"]).expect("a reply");
+        let numbers = [0, 500, 500, 1, 1].map(Reply::Int).to_vec();
+        assert_eq!(recount, Reply::Array(vec![Reply::Array(numbers)]), "{point}");
+    }
+}
+
+/// A COMPACT that a pause holds ends with the server, and keeps nobody from stopping it.
+#[test]
+#[cfg(feature = "rocks")]
+fn a_paused_compaction_does_not_hold_the_shutdown() {
+    let mut server = Server::start(Program::Lux, &[]);
+    fill(&server);
+    let mut client = server.connect().expect("a connection");
+    assert!(client.call(&["CHECKPOINT"]).expect("a reply").elements().is_some());
+    assert!(client.call(&["COMPACT", "PAUSE"]).expect("a reply").is_ok());
+    let mut held = TcpStream::connect(server.address()).expect("a connection");
+    held.write_all(b"COMPACT\r\n").expect("it takes requests");
+    held.set_read_timeout(Some(Duration::from_millis(500))).expect("a timeout");
+    assert!(held.read(&mut [0; 1]).is_err(), "COMPACT was answered while compactions are paused");
+    let status = server.terminate().expect("it ran");
+    assert!(status.success(), "{status}\n{}", server.log_tail());
+    server.restart();
+    check(&server);
+}
+
+/// Whether a client of this name is connected.
+fn is_connected(observer: &mut Client, name: &str) -> bool {
+    let list = observer.call(&["CLIENT", "LIST"]).expect("a reply");
+    String::from_utf8_lossy(list.bytes().unwrap_or_default()).contains(&format!("name={name} "))
+}
+
+/// A client that does not read goes when its replies stay above the soft limit for too long, at once above
+/// the hard one, and otherwise not.
+#[test]
+fn a_client_that_does_not_read_is_disconnected() {
+    /// Far more than the buffers of a socket hold.
+    const REPLY_BYTES: usize = 96 << 20;
+    for program in both() {
+        let server = Server::start(program, &["--maxmemory", "1gb"]);
+        let mut observer = server.connect().expect("a connection");
+        let last = (REPLY_BYTES - 1).to_string();
+        assert_eq!(
+            observer.call(&["SETRANGE", "big", &last, "x"]).expect("a reply"),
+            Reply::Int(REPLY_BYTES as i64)
+        );
+        for (limit, is_closed, what) in [
+            ("normal 0 16mb 1", true, "the soft limit"),
+            ("normal 32mb 0 0", true, "the hard limit"),
+            ("normal 0 16mb 0", true, "a soft limit of no seconds"),
+            ("normal 0 256mb 1", false, "a soft limit that is not reached"),
+        ] {
+            let set = observer.call(&["CONFIG", "SET", "client-output-buffer-limit", limit]);
+            assert!(set.expect("a reply").is_ok());
+            let mut silent = TcpStream::connect(server.address()).expect("a connection");
+            silent.write_all(b"CLIENT SETNAME silent\r\n").expect("it takes requests");
+            let mut ok = [0; 5];
+            silent.read_exact(&mut ok).expect("it answers");
+            silent.write_all(b"GET big\r\n").expect("it takes requests");
+            let deadline = Instant::now() + Duration::from_secs(if is_closed { 30 } else { 4 });
+            while is_connected(&mut observer, "silent") && Instant::now() < deadline {
+                thread::sleep(Duration::from_millis(50));
+            }
+            let was_closed = !is_connected(&mut observer, "silent");
+            assert_eq!(was_closed, is_closed, "{}: {what}", program.name());
         }
     }
 }
