@@ -17,13 +17,14 @@ use std::collections::{BinaryHeap, HashMap};
 use std::sync::Arc;
 
 use super::entry::{Body, BodyRef, Entry, Kind, flag};
+use super::fetched::Fetched;
 use super::filter::ColdFilter;
 use super::hash::{KeyHash, KeyHasher};
+use super::side::SideTables;
 use super::table::PageTable;
 use super::ticket::TicketState;
 use crate::error::{Error, Result};
 use crate::ids::{DbId, ExpireAt, Incarnation, Lsn};
-use crate::tier::schema::{Row, RowBody};
 use crate::value::string::{BigString, INLINE_MAX};
 use crate::value::{Unresolved, Value};
 use crate::wal::effect::{Change, Effect, Replaced, StringBody, put_effect};
@@ -35,10 +36,12 @@ pub const FREQ_MAX: u8 = 15;
 
 /// The entries under one lock.
 pub struct Shard {
-    hasher: KeyHasher,
+    pub(super) hasher: KeyHasher,
     /// One table per live database that this shard has seen.
-    dbs: Vec<DbShard>,
-    /// Heap bytes of all entries, tombstones included.
+    pub(super) dbs: Vec<DbShard>,
+    /// What open snapshots need of entries that are no longer there.
+    pub sides: SideTables,
+    /// Heap bytes of all entries, tombstones included, and of the images in `sides`.
     pub bytes: usize,
     /// Of these, bytes of dirty entries.
     pub dirty_bytes: usize,
@@ -139,6 +142,7 @@ impl Shard {
         Shard {
             hasher,
             dbs: Vec::new(),
+            sides: SideTables::default(),
             bytes: 0,
             dirty_bytes: 0,
             gone_lsn: Lsn(0),
@@ -194,6 +198,9 @@ impl Shard {
 
     /// Takes a database out; its entries no longer count.
     pub fn remove_db(&mut self, id: DbId) -> Option<DbShard> {
+        if !self.sides.is_empty() {
+            self.keep_db(id);
+        }
         let at = self.dbs.iter().position(|db| db.id == id)?;
         let db = self.dbs.swap_remove(at);
         db.table.for_each(|entry| {
@@ -257,6 +264,9 @@ impl Shard {
             && let Some(slot) = self.fetches.get_mut(&(effect.db, Box::from(effect.key)))
         {
             slot.is_stale = true;
+        }
+        if !self.sides.is_empty() {
+            self.keep_before(effect.db, hash, effect.key, effect.change.base().is_none());
         }
         match effect.change {
             Change::Put { body, deadline, old, is_raw } => {
@@ -335,7 +345,7 @@ impl Shard {
         self.bytes += size;
         self.dirty_bytes += size;
         if let Some(old) = old {
-            self.forget_bytes(&old);
+            self.retire(effect.db, hash, old);
         }
         before
     }
@@ -413,10 +423,18 @@ impl Shard {
         self.bytes += new_bytes;
         self.dirty_bytes += if new_dirty { new_bytes } else { 0 };
         if let Some(old) = old {
-            self.forget_bytes(&old);
+            self.retire(effect.db, hash, old);
         }
         if !may_be_cold {
             self.gone_lsn = self.gone_lsn.max(lsn);
+        }
+    }
+
+    /// Takes a removed entry out of the sums, and keeps it if a snapshot needs it.
+    fn retire(&mut self, db: DbId, hash: KeyHash, old: Entry) {
+        self.forget_bytes(&old);
+        if !self.sides.is_empty() {
+            self.keep_gone(db, hash.bucket, old);
         }
     }
 
@@ -650,7 +668,7 @@ impl Shard {
             part.table.insert(hash, absent);
         }
         self.bytes += added;
-        self.forget_bytes(&old);
+        self.retire(db, hash, old);
         self.gone_lsn = self.gone_lsn.max(lsn);
     }
 
@@ -749,7 +767,7 @@ impl Shard {
     /// Evicts the entries of a database that `take` picks; it must pick clean, unpinned values.
     pub fn evict_where(&mut self, db: DbId, mut take: impl FnMut(&Entry) -> bool) -> u64 {
         let Some(part) = self.db_mut(db) else { return 0 };
-        let (mut bytes, mut count, mut bucket) = (0, 0, Some(0));
+        let (mut bytes, mut count, mut bucket, mut held) = (0, 0, Some(0), Vec::new());
         while let Some(from) = bucket {
             let page = part.table.page_at(from);
             bucket = part.table.next_start(page);
@@ -759,11 +777,13 @@ impl Shard {
                 |entry| {
                     bytes += entry.heap_bytes();
                     count += 1;
+                    held.extend(entry.has(flag::HELD).then_some((db, entry)));
                 },
             );
         }
         part.hot -= count;
         self.bytes -= bytes;
+        self.keep_evicted(held);
         count
     }
 
@@ -771,7 +791,7 @@ impl Shard {
     /// bytes are free or `visits` entries were looked at. A visit takes one from an entry's access
     /// counter; an entry without any goes. Returns the freed bytes and the number of values.
     pub fn evict_clean(&mut self, want: usize, visits: usize) -> (usize, u64) {
-        let (mut freed, mut evicted, mut left) = (0, 0, visits);
+        let (mut freed, mut evicted, mut left, mut held) = (0, 0, visits, Vec::new());
         while freed < want && left > 0 && !self.dbs.is_empty() {
             let mut hand = self.hand;
             if hand.db >= self.dbs.len() {
@@ -785,6 +805,7 @@ impl Shard {
                 freed += entry.heap_bytes();
                 part.hot -= u64::from(entry.is_value());
                 evicted += u64::from(entry.is_value());
+                held.extend(entry.has(flag::HELD).then_some((part.id, entry)));
             }
             left = left.saturating_sub(swept.visited);
             self.hand = match (swept.next, next_page) {
@@ -794,7 +815,8 @@ impl Shard {
             };
         }
         self.bytes -= freed;
-        (freed, evicted)
+        let kept = self.keep_evicted(held);
+        (freed.saturating_sub(kept), evicted)
     }
 }
 
@@ -853,32 +875,4 @@ fn missing_base(effect: &Effect<'_>, base: Lsn, found: Option<Lsn>) -> Error {
         0,
         format!("a change applies to LSN {base}, but there is {found}"),
     )
-}
-
-/// A row read from the cold tier, with the pages of a paged string.
-#[derive(Debug, Clone, Copy)]
-pub struct Fetched<'a> {
-    pub row: Row<'a>,
-    /// All bytes of a paged string.
-    pub pages: Option<&'a [u8]>,
-}
-
-impl Fetched<'_> {
-    fn into_entry(self, key: &[u8]) -> Entry {
-        let body = match self.row.body {
-            RowBody::Int(value) => Body::Int(value),
-            RowBody::Bytes(bytes) if bytes.len() <= INLINE_MAX => Body::Bytes(bytes),
-            RowBody::Bytes(bytes) => Body::Boxed(Box::new(Value::String(BigString::from_bytes(bytes)))),
-            RowBody::Paged { incarnation, .. } => {
-                let bytes = self.pages.unwrap_or_default().to_vec();
-                Body::Boxed(Box::new(Value::String(BigString::from_pages(bytes, incarnation))))
-            }
-        };
-        let mut entry = Entry::new(key, self.row.deadline, None, body);
-        entry.set_lsn(self.row.lsn);
-        if self.row.is_raw {
-            entry.set(flag::RAW);
-        }
-        entry
-    }
 }

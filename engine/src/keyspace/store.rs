@@ -9,6 +9,7 @@ use parking_lot::{Mutex, MutexGuard};
 
 use super::hash::{KeyHash, KeyHasher, SHARDS};
 use super::shard::{Applied, DbShard, Origin, Shard};
+use super::side::OpenSnapshots;
 use crate::error::Result;
 use crate::failpoint::Break;
 use crate::ids::{DbId, DbIndex, ExpireAt, Incarnation, Lsn, ShardId};
@@ -53,6 +54,8 @@ pub struct Store {
     incarnations: AtomicU64,
     /// Deadlines before this were loaded from the `expires` family.
     pub expires_loaded: AtomicU64,
+    /// Open snapshots and the bound on what they keep.
+    pub snapshots: Arc<OpenSnapshots>,
     pub stats: StoreStats,
     /// Which failpoints are on; all off unless the feature `failpoints` is compiled in.
     pub failpoints: crate::failpoint::Failpoints,
@@ -93,6 +96,7 @@ impl Store {
             tick: AtomicU32::new(0),
             incarnations: AtomicU64::new(epoch << 40),
             expires_loaded: AtomicU64::new(0),
+            snapshots: Arc::default(),
             stats: StoreStats::default(),
             failpoints: crate::failpoint::Failpoints::default(),
         }
