@@ -370,7 +370,8 @@ impl Engine {
         self.shared.core.store.totals(self.shared.core.store.db_id(db))
     }
 
-    /// Opens a view of the whole store at this moment, for a read that takes long.
+    /// Opens a view of the whole store at this moment, for a read that takes long. Not while the
+    /// calling thread has a transaction: all shards are locked for a moment.
     pub fn snapshot(&self, detail: Detail) -> Result<Snapshot> {
         Snapshot::open(&self.shared.core, detail, self.now_ms())
     }

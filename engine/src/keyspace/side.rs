@@ -31,8 +31,10 @@
 //!
 //! Images count in [`Shard::bytes`], so that eviction makes room for them. All together have a
 //! bound: what would pass it makes the oldest snapshot fail, never a writer. An image is moved
-//! where its entry goes anyway, and copied where the entry is changed in place; a snapshot of
-//! names takes no bodies. With no snapshot open the cost is one look at an empty vector.
+//! where its entry goes anyway, and copied where the entry is changed in place: a big string once
+//! per snapshot, under its shard's lock, if it fits the bound at all. A snapshot of names takes no
+//! bodies. A flush of a database costs the entries that must be kept, with all shards locked. With
+//! no snapshot open the cost is one look at an empty vector.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;

@@ -478,6 +478,15 @@ fn read_slowly(rig: &Rig) -> (Lsn, Databases) {
     (snapshot.lsn(), [read(0), read(1)])
 }
 
+/// Whoever ends, by a panic too, ends all.
+struct EndsAll<'a>(&'a AtomicBool);
+
+impl Drop for EndsAll<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
 /// Writers change, delete, rename, flush and swap, everything is written back and evicted again and
 /// again, and each of many overlapping snapshots shows exactly the state at its LSN.
 #[test]
@@ -496,7 +505,8 @@ fn snapshots_show_the_state_at_their_lsn() {
             let (rig, log, done, is_enough) = (&rig, &log, &done, &is_enough);
             scope.spawn(move || {
                 let mut rng = SimRng::new(seed);
-                while !is_enough() {
+                let _ends = EndsAll(done);
+                while !is_enough() && !done.load(Ordering::SeqCst) {
                     for _ in 0..50 {
                         let commit = random_commit(rig, &mut rng);
                         log.lock().extend(commit);
@@ -504,11 +514,11 @@ fn snapshots_show_the_state_at_their_lsn() {
                     // So that there are not far more commits than snapshots.
                     thread::sleep(Duration::from_micros(200));
                 }
-                done.store(true, Ordering::SeqCst);
             });
         }
         for _ in 0..2 {
             scope.spawn(|| {
+                let _ends = EndsAll(&done);
                 while !done.load(Ordering::SeqCst) {
                     let read = read_slowly(&rig);
                     seen.lock().push(read);
