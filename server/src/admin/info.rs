@@ -367,6 +367,9 @@ pub fn tier_numbers(state: &ServerState) -> Vec<(&'static str, u64)> {
         ("restarts", counters.restarts.load(Relaxed)),
         ("rounds", counters.rounds.load(Relaxed)),
         ("write_back_lag_commits", lag),
+        ("snapshots_open", store.snapshots.count() as u64),
+        ("snapshots_bytes", store.snapshots.bytes() as u64),
+        ("snapshots_given_up", store.snapshots.failed.load(Relaxed)),
     ]
 }
 
