@@ -183,7 +183,8 @@ impl SideTables {
     #[cold]
     pub fn keep(&mut self, db: DbId, bucket: u32, leaving: Leaving<'_>) {
         let entry = leaving.entry();
-        if entry.flags() & (flag::DIRTY | flag::HELD) == 0 || entry.kind() == Kind::Absent {
+        let may_be_ahead = entry.lsn() <= self.newest() && entry.flags() & (flag::DIRTY | flag::HELD) != 0;
+        if !may_be_ahead || entry.kind() == Kind::Absent {
             return;
         }
         let (lsn, size) = (entry.lsn(), entry.heap_bytes());

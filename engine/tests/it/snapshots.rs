@@ -169,6 +169,28 @@ fn what_was_clean_costs_nothing() {
     assert!((0..100).all(|n| value_of(&snapshot, &key(n)).as_deref() == Some(b"old")));
 }
 
+/// A key was cold at the snapshot and deleted since. That it is absent is known for as long as a
+/// waiting command pins it; this entry says nothing about the snapshot.
+#[test]
+fn a_known_absence_says_nothing() {
+    let rig = Rig::new();
+    rig.set(b"key", b"old");
+    // They stay cold, in every shard, so that a miss in memory proves nothing.
+    (0..1_000).for_each(|n| rig.set(&key(n), b"other"));
+    rig.checkpoint();
+    rig.evict_all();
+    let snapshot = rig.engine.snapshot(Detail::Values).expect("opens");
+    rig.del(b"key");
+    rig.checkpoint();
+    assert!(!is_hot(&rig, b"key"), "the tombstone is gone");
+    let ticket = rig.engine.prefetch(DB, std::iter::once(&b"key"[..])).expect("it must be asked for");
+    ticket.wait().expect("reads");
+    assert!(is_hot(&rig, b"key"), "its absence is pinned");
+    assert_eq!(value_of(&snapshot, b"key").as_deref(), Some(&b"old"[..]));
+    assert_eq!(walk(&snapshot, DB).expect("reads").len(), 1_001);
+    drop(ticket);
+}
+
 /// A database that is emptied under a snapshot, and one that changes its number.
 #[test]
 fn databases_are_those_of_the_snapshot() {
