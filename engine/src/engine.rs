@@ -21,9 +21,11 @@ use crate::identity::Identity;
 use crate::ids::{DbId, DbIndex, Lsn};
 use crate::keyspace::hash::SHARDS;
 use crate::keyspace::scan::ScanStep;
+use crate::keyspace::side::Detail;
 use crate::keyspace::store::{DATABASES, Store};
 use crate::keyspace::usage::UsedAt;
 use crate::recovery::{ColdState, Replay, load_marker, read_cold_state};
+use crate::snapshot::Snapshot;
 use crate::tier::promote::{FetchTicket, Promoter};
 use crate::tier::{ColdStore, Family, filters, memory_division, warm};
 use crate::txn::{Core, Mode, Scratch, Txn};
@@ -95,6 +97,7 @@ impl Engine {
         store.filter_limit.store(filter_limit(config.maxmemory), Ordering::Relaxed);
         #[cfg(feature = "failpoints")]
         store.failpoints.set(config.failpoints);
+        store.snapshots.set_maxmemory(config.maxmemory);
         let redo_lsn = state.marker.as_ref().map_or(Lsn(0), |marker| marker.redo_lsn);
         let (wal, wal_report, highest, generation) = recover(&config, &identity, &store, &state)?;
         let core = Arc::new(Core {
@@ -309,6 +312,7 @@ impl Engine {
         shared.core.commit_max.store(commit_max(bytes), Ordering::Relaxed);
         shared.core.store.filter_limit.store(filter_limit(bytes), Ordering::Relaxed);
         shared.keeper.set_maxmemory(bytes);
+        shared.core.store.snapshots.set_maxmemory(bytes);
         let (cache_bytes, memtable_bytes) = memory_division(bytes);
         shared.core.store.cold.set_memory(cache_bytes, memtable_bytes);
     }
@@ -368,6 +372,12 @@ impl Engine {
     #[must_use]
     pub fn key_counts(&self, db: DbIndex) -> (u64, u64) {
         self.shared.core.store.totals(self.shared.core.store.db_id(db))
+    }
+
+    /// Opens a view of the whole store at this moment, for a read that takes long. Not while the
+    /// calling thread has a transaction: all shards are locked for a moment.
+    pub fn snapshot(&self, detail: Detail) -> Result<Snapshot> {
+        Snapshot::open(&self.shared.core, detail, self.now_ms())
     }
 
     /// One step of a walk over the keys of a database; see [`Store::scan`].

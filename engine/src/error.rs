@@ -30,6 +30,12 @@ pub enum Error {
     /// One commit or value is larger than the store's bounds allow.
     #[error("{what} of {bytes} bytes exceeds the limit of {limit} bytes")]
     TooLarge { what: &'static str, bytes: u64, limit: u64 },
+    /// A long read was given up: too much changed while it ran. Run it again.
+    #[error(
+        "the read was given up: what changed while it ran does not fit the {limit} bytes kept for long \
+         reads (an eighth of maxmemory); run it again, or raise maxmemory"
+    )]
+    SnapshotLost { limit: u64 },
     /// The data folder has a format that this version does not read: run the version that wrote it.
     #[error("{path}: {detail}")]
     Format { path: PathBuf, detail: String },

@@ -6,7 +6,7 @@
 //!
 //! Reading order: `keyspace` (entries, shards, how effects apply), `txn` (how a command runs),
 //! `wal` (how it becomes durable), `tier` (promotion and write-back), `checkpoint`, `recovery`,
-//! `expiry`; `engine` wires them.
+//! `expiry`, `snapshot` (long reads); `engine` wires them.
 
 pub mod checkpoint;
 pub mod codec;
@@ -24,6 +24,7 @@ mod identity;
 pub mod ids;
 pub mod keyspace;
 mod recovery;
+pub mod snapshot;
 pub mod tier;
 pub mod txn;
 pub mod value;

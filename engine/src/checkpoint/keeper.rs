@@ -364,6 +364,7 @@ impl Keeper {
     fn relieve(&self) -> Result<()> {
         let store = &self.core.store;
         store.clear_relief();
+        store.free_failed_snapshots();
         if store.failpoints.breaks(Break::OneBudget) {
             return Ok(());
         }
@@ -428,7 +429,7 @@ impl Keeper {
     fn evict_matching(&self, db: DbIndex, filter: &dyn Fn(&[u8]) -> bool) -> Result<u64> {
         let store = &self.core.store;
         self.resend()?;
-        self.resolve_all()?;
+        self.core.promoter.resolve_all()?;
         let db = store.db_id(db);
         let mut batch = SpillBatch::default();
         let mut left = 0;

@@ -7,8 +7,8 @@
 //! 3. Totals are copied; then the log is synced up to the last LSN applied by
 //!    then: whatever was overwritten, renamed, deleted or flushed away meanwhile is durable.
 //! 4. The marker is written and all families are flushed atomically.
-//! 5. Segments of the log up to the begin LSN go; ranges whose death is at or below it are
-//!    dropped.
+//! 5. Segments of the log up to the begin LSN go; ranges whose death is at or below it, and below
+//!    every open snapshot, are dropped.
 //!
 //! A crash before the flush of step 4 returned leaves the old marker with the old log, after it
 //! the new marker with a log that still starts early enough.
@@ -20,13 +20,11 @@ use super::marker::{MARKER, Marker};
 use crate::error::Result;
 use crate::failpoint::{Break, CrashPoint};
 use crate::ids::{DbId, Incarnation, Lsn};
-use crate::keyspace::entry::BodyRef;
 use crate::keyspace::store::{DATABASES, Store};
 use crate::tier::schema;
 use crate::tier::spill::{DEAD_PREFIX, SpillBatch, Which};
 use crate::tier::{ColdBatch, Family};
 use crate::tier::{filters, warm};
-use crate::value::Value;
 use crate::wal::effect::Total;
 
 /// Time between two savings of the hot set.
@@ -63,7 +61,7 @@ impl Keeper {
         let (store, wal) = (&self.core.store, &self.core.wal);
         let Begin { lsn: begin, bytes: begin_bytes, map } = self.begin_point();
         self.resend()?;
-        self.resolve_all()?;
+        self.core.promoter.resolve_all()?;
         let mut report = RoundReport { redo_lsn: begin, ..RoundReport::default() };
         let marker_first = store.failpoints.breaks(Break::MarkerLast);
         if marker_first {
@@ -190,40 +188,18 @@ impl Keeper {
         generation
     }
 
-    /// Reads the base rows of all entries that still wait for theirs.
-    pub(super) fn resolve_all(&self) -> Result<()> {
-        let store = &self.core.store;
-        if !store.has_unresolved.swap(false, Ordering::Relaxed) {
-            return Ok(());
-        }
-        for id in Store::shard_ids() {
-            let mut waiting: Vec<(DbId, Box<[u8]>)> = Vec::new();
-            for part in store.lock(id).dbs() {
-                part.table.for_each(|entry| {
-                    if matches!(entry.body(), BodyRef::Boxed(Value::Unresolved(_))) {
-                        waiting.push((part.id, Box::from(entry.key())));
-                    }
-                });
-            }
-            for chunk in waiting.chunks(256) {
-                if let Some(ticket) = self.core.promoter.fetch(chunk.iter().map(|(db, key)| (*db, &key[..])))
-                {
-                    ticket.wait()?;
-                }
-            }
-        }
-        Ok(())
-    }
-
     /// Drops the rows of databases and incarnations whose death is at or below the redo LSN of
-    /// the marker that was just flushed.
+    /// the marker that was just flushed, and seen by every open snapshot: a bulk drop takes the
+    /// rows from their views too. The others wait for a later round.
     fn drop_dead(&self, redo_lsn: Lsn) -> Result<()> {
         let store = &self.core.store;
         store.clear_graveyard();
+        // A snapshot that is opened from now on is above the redo LSN.
+        let upto = store.snapshots.oldest().map_or(redo_lsn, |oldest| oldest.min(redo_lsn));
         let dead: Vec<DbId> = {
             let mut list = store.dead_dbs.lock();
-            let dead = list.iter().filter(|(_, lsn)| *lsn <= redo_lsn).map(|(id, _)| *id).collect();
-            list.retain(|(_, lsn)| *lsn > redo_lsn);
+            let dead = list.iter().filter(|(_, lsn)| *lsn <= upto).map(|(id, _)| *id).collect();
+            list.retain(|(_, lsn)| *lsn > upto);
             dead
         };
         for id in dead {
@@ -235,10 +211,10 @@ impl Keeper {
                 store.cold.drop_range(family, &from, &to)?;
             }
         }
-        self.drop_dead_incarnations(redo_lsn)
+        self.drop_dead_incarnations(upto)
     }
 
-    fn drop_dead_incarnations(&self, redo_lsn: Lsn) -> Result<()> {
+    fn drop_dead_incarnations(&self, upto: Lsn) -> Result<()> {
         let store = &self.core.store;
         // What the last round dropped is flushed now: its rows of the queue may go.
         let dropped = std::mem::take(&mut self.state.lock().dropped_incarnations);
@@ -254,7 +230,7 @@ impl Keeper {
         cursor.seek(DEAD_PREFIX)?;
         while let Some((key, lsn)) = cursor.row() {
             if let Some((db, incarnation, lsn)) = parse_dead(key, lsn)
-                && lsn <= redo_lsn
+                && lsn <= upto
             {
                 done.push((key.to_vec(), db, incarnation));
             }

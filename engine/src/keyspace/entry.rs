@@ -29,7 +29,7 @@ use std::ptr::NonNull;
 use super::usage::{Usage, UsedAt};
 use crate::env::Defragmenter;
 use crate::ids::{ExpireAt, Lsn};
-use crate::value::Value;
+use crate::value::{TypeTag, Value};
 
 const HEADER: usize = 16;
 const KIND: usize = 6;
@@ -75,6 +75,8 @@ pub mod flag {
     pub const RAW: u8 = 32;
     /// The reaper is going to look at this entry no later than at its deadline.
     pub const ARMED: u8 = 64;
+    /// Written back while a snapshot was open whose view is older than that row (see `side`).
+    pub const HELD: u8 = 128;
 }
 
 /// The body given to a new entry.
@@ -497,6 +499,28 @@ impl Entry {
         }
     }
 
+    /// The type of the value; `None` for a tombstone or a known absence.
+    #[must_use]
+    pub fn type_tag(&self) -> Option<TypeTag> {
+        self.is_value().then_some(TypeTag::String)
+    }
+
+    /// A copy of the key and its state, without marks of the tiers, access data and pins.
+    #[must_use]
+    pub fn copy(&self) -> Entry {
+        let body = match self.body() {
+            BodyRef::Int(value) => Body::Int(value),
+            BodyRef::Bytes(bytes) => Body::Bytes(bytes),
+            BodyRef::Boxed(value) => Body::Boxed(Box::new(value.clone())),
+            BodyRef::Tombstone => Body::Tombstone,
+            BodyRef::Absent => Body::Absent,
+        };
+        let mut copy = Entry::new(self.key(), self.deadline(), None, body);
+        copy.set_lsn(self.lsn());
+        copy.set(self.flags() & flag::RAW);
+        copy
+    }
+
     /// Copies LSN, access data, pins and the flags in `keep` from another entry.
     pub fn inherit(&mut self, from: &Entry, keep: u8) {
         self.set_lsn(from.lsn());
@@ -607,6 +631,25 @@ mod tests {
         assert!(entry.relocate(&Always));
         assert!(entry.heap_bytes() > 5000);
         assert!(entry.take_boxed().is_some());
+    }
+
+    #[test]
+    fn a_copy_shares_nothing_with_its_original() {
+        let bodies = [
+            Body::Int(-3),
+            Body::Bytes(b"bytes"),
+            Body::Boxed(Box::new(Value::String(BigString::from_bytes(&[7; 5000])))),
+        ];
+        for body in bodies {
+            let mut entry = Entry::new(b"key", Some(ExpireAt(5)), Some(ExpireAt(4)), body);
+            entry.set_lsn(Lsn(9));
+            entry.set(flag::DIRTY | flag::RAW);
+            let (copy, before) = (entry.copy(), format!("{:?}", entry.body()));
+            drop(entry);
+            assert_eq!(format!("{:?}", copy.body()), before);
+            assert_eq!((copy.key(), copy.deadline(), copy.hint()), (&b"key"[..], Some(ExpireAt(5)), None));
+            assert_eq!((copy.lsn(), copy.flags()), (Lsn(9), flag::RAW | flag::DEADLINE));
+        }
     }
 
     #[test]

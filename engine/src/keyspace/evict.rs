@@ -22,7 +22,7 @@ impl Shard {
     pub fn evict_where(&mut self, db: DbId, mut take: impl FnMut(&Entry) -> bool) -> u64 {
         let mut used_at = self.cold_used_at;
         let Some(part) = self.db_mut(db) else { return 0 };
-        let (mut bytes, mut count, mut bucket) = (0, 0, Some(0));
+        let (mut bytes, mut count, mut bucket, mut held) = (0, 0, Some(0), Vec::new());
         while let Some(from) = bucket {
             let page = part.table.page_at(from);
             bucket = part.table.next_start(page);
@@ -33,12 +33,14 @@ impl Shard {
                     bytes += entry.heap_bytes();
                     count += 1;
                     used_at = used_at.later(entry.usage().at);
+                    held.extend(entry.has(flag::HELD).then_some((db, entry)));
                 },
             );
         }
         part.hot -= count;
         self.cold_used_at = used_at;
         self.bytes -= bytes;
+        self.keep_evicted(held);
         count
     }
 
@@ -46,7 +48,7 @@ impl Shard {
     /// bytes are free or `visits` entries were looked at. A visit takes one from an entry's access
     /// counter; an entry without any goes. Returns the freed bytes and the number of values.
     pub fn evict_clean(&mut self, want: usize, visits: usize) -> (usize, u64) {
-        let (mut freed, mut evicted, mut left) = (0, 0, visits);
+        let (mut freed, mut evicted, mut left, mut held) = (0, 0, visits, Vec::new());
         let mut used_at = self.cold_used_at;
         while freed < want && left > 0 && !self.dbs().is_empty() {
             let mut hand = self.hand;
@@ -62,6 +64,7 @@ impl Shard {
                 part.hot -= u64::from(entry.is_value());
                 evicted += u64::from(entry.is_value());
                 used_at = used_at.later(entry.usage().at);
+                held.extend(entry.has(flag::HELD).then_some((part.id, entry)));
             }
             left = left.saturating_sub(swept.visited);
             self.hand = match (swept.next, next_page) {
@@ -72,7 +75,8 @@ impl Shard {
         }
         self.bytes -= freed;
         self.cold_used_at = used_at;
-        (freed, evicted)
+        let kept = self.keep_evicted(held);
+        (freed.saturating_sub(kept), evicted)
     }
 }
 

@@ -19,7 +19,8 @@ use crate::codec::Reader;
 use crate::error::Result;
 use crate::failpoint::Break;
 use crate::ids::{DbId, DbIndex, ExpireAt};
-use crate::tier::{Family, schema};
+use crate::tier::schema::{self, Row};
+use crate::tier::{ColdCursor, Family};
 use crate::value::{TypeTag, Unresolved, Value};
 use crate::wal::effect::{Change, Effect, read_effect};
 
@@ -33,13 +34,85 @@ pub struct ScanStep {
     /// Where the next step starts; `None`: the walk is complete.
     pub next: Option<u32>,
     /// The keys and their types, in no particular order.
-    pub keys: Vec<(Vec<u8>, TypeTag)>,
+    pub keys: Keys,
+}
+
+/// Keys and their types.
+pub type Keys = Vec<(Vec<u8>, TypeTag)>;
+
+/// One step of a walk over a database of `keys` keys from bucket `from` on, for about `count` of
+/// them. `read` returns all keys of a range of buckets and the range's last bucket, which it may
+/// bring forward, or `None` if these are far too many; its third argument is how many to aim for.
+pub fn step(
+    keys: u64,
+    from: u32,
+    count: u64,
+    mut read: impl FnMut(u32, u32, u64) -> Result<Option<(u32, Keys)>>,
+) -> Result<ScanStep> {
+    if keys == 0 {
+        return Ok(ScanStep::default());
+    }
+    let aim = count.max(1);
+    // Half as much again as should do: what is too much is cut off, what is too little is not made up.
+    let wanted = aim.saturating_add(aim / 2).saturating_add(2);
+    let mut span = ((1u64 << 32) / keys).saturating_mul(wanted).clamp(1, 1 << 32);
+    if keys <= aim {
+        span = 1 << 32;
+    }
+    let mut from = u64::from(from);
+    loop {
+        let to = (from + span - 1).min(u64::from(u32::MAX));
+        match read(from as u32, to as u32, aim)? {
+            None => span = (span / 8).max(1),
+            Some((to, keys)) => {
+                let next = u32::try_from(u64::from(to) + 1).ok();
+                match next {
+                    Some(next) if keys.is_empty() => from = u64::from(next),
+                    _ => return Ok(ScanStep { next, keys }),
+                }
+                // Nothing there: look at a wider range next.
+                span = span.saturating_mul(2).min(1 << 32);
+            }
+        }
+    }
+}
+
+/// Whether a range has so many keys in memory that a smaller one is better.
+#[must_use]
+pub fn is_too_many(hot: usize, aim: u64) -> bool {
+    hot as u64 > aim.saturating_mul(16).max(RANDOM_AMONG * 4)
+}
+
+/// Visits the rows of buckets up to `end`. Once `visit` has counted the aim, the bucket is finished
+/// and the walk ends; returns the last bucket that was visited as a whole.
+pub fn walk_rows(
+    cursor: &mut dyn ColdCursor,
+    lower: &[u8],
+    mut end: u32,
+    aim: u64,
+    mut visit: impl FnMut(u32, &[u8], &Row<'_>) -> u64,
+) -> Result<u32> {
+    let mut count = 0;
+    cursor.seek(lower)?;
+    while let Some((row_key, row)) = cursor.row() {
+        let (_, bucket, key) = schema::split_row_key(row_key)
+            .map_err(|error| schema::row_error(Family::Keys, row_key, error))?;
+        if bucket > end {
+            break;
+        }
+        if count >= aim {
+            end = end.min(bucket);
+        }
+        let row = schema::read_row(row).map_err(|error| schema::row_error(Family::Keys, key, error))?;
+        count = visit(bucket, key, &row);
+        cursor.advance()?;
+    }
+    Ok(end)
 }
 
 /// The type of an entry's value; `None` for a tombstone or a dead key.
-fn live_tag(entry: &Entry, now_ms: u64) -> Option<TypeTag> {
-    let is_dead = entry.deadline().is_some_and(|at| at.is_past(now_ms));
-    (entry.is_value() && !is_dead).then_some(TypeTag::String)
+pub fn live_tag(entry: &Entry, now_ms: u64) -> Option<TypeTag> {
+    entry.type_tag().filter(|_| !entry.deadline().is_some_and(|at| at.is_past(now_ms)))
 }
 
 /// What an entry that waits for its base row since the replay will become of it.
@@ -51,7 +124,8 @@ fn waiting_deltas(entry: &Entry) -> Option<&Unresolved> {
 }
 
 /// The row keys of buckets `from..=to`.
-fn row_bounds(db: DbId, from: u32, to: u32) -> (Vec<u8>, Vec<u8>) {
+#[must_use]
+pub fn row_bounds(db: DbId, from: u32, to: u32) -> (Vec<u8>, Vec<u8>) {
     let (mut lower, mut upper) = (Vec::new(), Vec::new());
     schema::put_row_key(&mut lower, db, from, b"");
     match to.checked_add(1) {
@@ -67,45 +141,12 @@ impl Store {
     pub fn scan(&self, index: DbIndex, from: u32, count: u64, now_ms: u64) -> Result<ScanStep> {
         let db = self.db_id(index);
         let (keys, _) = self.totals(db);
-        if keys == 0 {
-            return Ok(ScanStep::default());
-        }
-        let aim = count.max(1);
-        // Half as much again as should do: what is too much is cut off, what is too little is not made up.
-        let wanted = aim.saturating_add(aim / 2).saturating_add(2);
-        let mut span = ((1u64 << 32) / keys).saturating_mul(wanted).clamp(1, 1 << 32);
-        if keys <= aim {
-            span = 1 << 32;
-        }
-        let mut from = u64::from(from);
-        loop {
-            let to = (from + span - 1).min(u64::from(u32::MAX));
-            match self.scan_range(db, from as u32, to as u32, aim, now_ms)? {
-                None => span = (span / 8).max(1),
-                Some((to, keys)) => {
-                    let next = u32::try_from(u64::from(to) + 1).ok();
-                    match next {
-                        Some(next) if keys.is_empty() => from = u64::from(next),
-                        _ => return Ok(ScanStep { next, keys }),
-                    }
-                    // Nothing there: look at a wider range next.
-                    span = span.saturating_mul(2).min(1 << 32);
-                }
-            }
-        }
+        step(keys, from, count, |from, to, aim| self.scan_range(db, from, to, aim, now_ms))
     }
 
     /// All keys of buckets `from..=to`; `to` comes back smaller if `aim` keys were there before it.
     /// `None`: far too many, try a smaller range.
-    #[expect(clippy::type_complexity, reason = "last bucket and keys")]
-    fn scan_range(
-        &self,
-        db: DbId,
-        from: u32,
-        to: u32,
-        aim: u64,
-        now_ms: u64,
-    ) -> Result<Option<(u32, Vec<(Vec<u8>, TypeTag)>)>> {
+    fn scan_range(&self, db: DbId, from: u32, to: u32, aim: u64, now_ms: u64) -> Result<Option<(u32, Keys)>> {
         // A key in memory overrides its row; `None` is a tombstone or a dead key.
         let mut hot: HashMap<Vec<u8>, (u32, Option<TypeTag>)> = HashMap::new();
         // Keys that wait for their base row since the replay, with their new deadline if that is
@@ -127,7 +168,7 @@ impl Store {
                     hot.insert(entry.key().to_vec(), (bucket, live_tag(entry, now_ms)));
                 });
             }
-            if hot.len() as u64 > aim.saturating_mul(16).max(RANDOM_AMONG * 4) && from < to {
+            if is_too_many(hot.len(), aim) && from < to {
                 return Ok(None);
             }
             if has_cold && Some(id) == last {
@@ -136,27 +177,13 @@ impl Store {
         }
         let (mut end, mut rows) = (to, Vec::new());
         if let Some(cursor) = &mut cold {
-            cursor.seek(&lower)?;
-            while let Some((row_key, row)) = cursor.row() {
-                let (_, bucket, key) = schema::split_row_key(row_key)
-                    .map_err(|error| schema::row_error(Family::Keys, row_key, error))?;
-                if bucket > end {
-                    break;
+            end = walk_rows(&mut **cursor, &lower, end, aim, |bucket, key, row| {
+                let deadline = waiting.get(key).copied().flatten().unwrap_or(row.deadline);
+                if !hot.contains_key(key) && !deadline.is_some_and(|at| at.is_past(now_ms)) {
+                    rows.push((bucket, key.to_vec(), TypeTag::String));
                 }
-                if rows.len() as u64 >= aim {
-                    // Enough: finish this bucket and stop there.
-                    end = end.min(bucket);
-                }
-                if !hot.contains_key(key) {
-                    let row =
-                        schema::read_row(row).map_err(|error| schema::row_error(Family::Keys, key, error))?;
-                    let deadline = waiting.get(key).copied().flatten().unwrap_or(row.deadline);
-                    if !deadline.is_some_and(|at| at.is_past(now_ms)) {
-                        rows.push((bucket, key.to_vec(), TypeTag::String));
-                    }
-                }
-                cursor.advance()?;
-            }
+                rows.len() as u64
+            })?;
         }
         rows.extend(hot.into_iter().filter_map(|(key, (bucket, tag))| Some((bucket, key, tag?))));
         let end = cut(&mut rows, aim, end);

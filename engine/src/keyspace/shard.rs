@@ -18,14 +18,15 @@ use std::sync::Arc;
 
 use super::entry::{Body, BodyRef, Entry, Kind, flag};
 use super::evict::Hand;
+use super::fetched::Fetched;
 use super::filter::ColdFilter;
 use super::hash::{KeyHash, KeyHasher};
+use super::side::SideTables;
 use super::table::PageTable;
 use super::ticket::TicketState;
 use super::usage::{Usage, UsedAt};
 use crate::error::{Error, Result};
 use crate::ids::{DbId, ExpireAt, Incarnation, Lsn};
-use crate::tier::schema::{Row, RowBody};
 use crate::value::string::{BigString, INLINE_MAX};
 use crate::value::{Unresolved, Value};
 use crate::wal::effect::{Change, Effect, Replaced, StringBody, put_effect};
@@ -37,10 +38,12 @@ pub const FREQ_MAX: u8 = 15;
 
 /// The entries under one lock.
 pub struct Shard {
-    hasher: KeyHasher,
+    pub(super) hasher: KeyHasher,
     /// One table per live database that this shard has seen.
-    dbs: Vec<DbShard>,
-    /// Heap bytes of all entries, tombstones included.
+    pub(super) dbs: Vec<DbShard>,
+    /// What open snapshots need of entries that are no longer there.
+    pub sides: SideTables,
+    /// Heap bytes of all entries, tombstones included, and of the images in `sides`.
     pub bytes: usize,
     /// Of these, bytes of dirty entries.
     pub dirty_bytes: usize,
@@ -135,6 +138,7 @@ impl Shard {
         Shard {
             hasher,
             dbs: Vec::new(),
+            sides: SideTables::default(),
             bytes: 0,
             dirty_bytes: 0,
             gone_lsn: Lsn(0),
@@ -192,6 +196,9 @@ impl Shard {
 
     /// Takes a database out; its entries no longer count.
     pub fn remove_db(&mut self, id: DbId) -> Option<DbShard> {
+        if !self.sides.is_empty() {
+            self.keep_db(id);
+        }
         let at = self.dbs.iter().position(|db| db.id == id)?;
         let db = self.dbs.swap_remove(at);
         db.table.for_each(|entry| {
@@ -255,6 +262,9 @@ impl Shard {
             && let Some(slot) = self.fetches.get_mut(&(effect.db, Box::from(effect.key)))
         {
             slot.is_stale = true;
+        }
+        if !self.sides.is_empty() {
+            self.keep_before(effect.db, hash, effect.key, effect.change.base().is_none());
         }
         match effect.change {
             Change::Put { body, deadline, old, is_raw } => {
@@ -336,7 +346,7 @@ impl Shard {
         self.bytes += size;
         self.dirty_bytes += size;
         if let Some(old) = old {
-            self.forget_bytes(&old);
+            self.retire(effect.db, hash, old);
         }
         before
     }
@@ -416,10 +426,18 @@ impl Shard {
         self.bytes += new_bytes;
         self.dirty_bytes += if new_dirty { new_bytes } else { 0 };
         if let Some(old) = old {
-            self.forget_bytes(&old);
+            self.retire(effect.db, hash, old);
         }
         if !may_be_cold {
             self.gone_lsn = self.gone_lsn.max(lsn);
+        }
+    }
+
+    /// Takes a removed entry out of the sums, and keeps it if a snapshot needs it.
+    fn retire(&mut self, db: DbId, hash: KeyHash, old: Entry) {
+        self.forget_bytes(&old);
+        if !self.sides.is_empty() {
+            self.keep_gone(db, hash.bucket, old);
         }
     }
 
@@ -655,7 +673,7 @@ impl Shard {
             part.table.insert(hash, absent);
         }
         self.bytes += added;
-        self.forget_bytes(&old);
+        self.retire(db, hash, old);
         self.gone_lsn = self.gone_lsn.max(lsn);
     }
 
@@ -795,32 +813,4 @@ fn missing_base(effect: &Effect<'_>, base: Lsn, found: Option<Lsn>) -> Error {
         0,
         format!("a change applies to LSN {base}, but there is {found}"),
     )
-}
-
-/// A row read from the cold tier, with the pages of a paged string.
-#[derive(Debug, Clone, Copy)]
-pub struct Fetched<'a> {
-    pub row: Row<'a>,
-    /// All bytes of a paged string.
-    pub pages: Option<&'a [u8]>,
-}
-
-impl Fetched<'_> {
-    fn into_entry(self, key: &[u8]) -> Entry {
-        let body = match self.row.body {
-            RowBody::Int(value) => Body::Int(value),
-            RowBody::Bytes(bytes) if bytes.len() <= INLINE_MAX => Body::Bytes(bytes),
-            RowBody::Bytes(bytes) => Body::Boxed(Box::new(Value::String(BigString::from_bytes(bytes)))),
-            RowBody::Paged { incarnation, .. } => {
-                let bytes = self.pages.unwrap_or_default().to_vec();
-                Body::Boxed(Box::new(Value::String(BigString::from_pages(bytes, incarnation))))
-            }
-        };
-        let mut entry = Entry::new(key, self.row.deadline, None, body);
-        entry.set_lsn(self.row.lsn);
-        if self.row.is_raw {
-            entry.set(flag::RAW);
-        }
-        entry
-    }
 }

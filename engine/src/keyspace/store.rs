@@ -9,6 +9,7 @@ use parking_lot::{Mutex, MutexGuard};
 
 use super::hash::{KeyHash, KeyHasher, SHARDS};
 use super::shard::{Applied, DbShard, Origin, Shard};
+use super::side::OpenSnapshots;
 use super::usage::{UsageRules, UsedAt};
 use crate::error::Result;
 use crate::failpoint::Break;
@@ -54,6 +55,8 @@ pub struct Store {
     incarnations: AtomicU64,
     /// Deadlines before this were loaded from the `expires` family.
     pub expires_loaded: AtomicU64,
+    /// Open snapshots and the bound on what they keep.
+    pub snapshots: Arc<OpenSnapshots>,
     pub stats: StoreStats,
     /// At which point the process is to end (DEBUG CRASH-AT).
     pub crash: crate::failpoint::CrashSwitch,
@@ -96,6 +99,7 @@ impl Store {
             usage: UsageRules::default(),
             incarnations: AtomicU64::new(epoch << 40),
             expires_loaded: AtomicU64::new(0),
+            snapshots: Arc::default(),
             stats: StoreStats::default(),
             crash: crate::failpoint::CrashSwitch::default(),
             failpoints: crate::failpoint::Failpoints::default(),

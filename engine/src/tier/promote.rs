@@ -22,12 +22,14 @@ use parking_lot::{Condvar, Mutex};
 use crate::error::{Error, Result};
 use crate::failpoint::Break;
 use crate::ids::{DbId, Incarnation};
+use crate::keyspace::entry::BodyRef;
+use crate::keyspace::fetched::Fetched;
 use crate::keyspace::hash::KeyHash;
-use crate::keyspace::shard::Fetched;
 use crate::keyspace::store::Store;
 use crate::keyspace::ticket::TicketState;
 use crate::tier::schema::{self, RowBody};
-use crate::tier::{Family, Lookup, ReadTier};
+use crate::tier::{ColdSnapshot, Family, Lookup, ReadTier};
+use crate::value::Value;
 use crate::value::string::PAGE_BYTES;
 
 /// Most keys that one disk read serves together. Their blocks are read one after the other, so a
@@ -275,12 +277,14 @@ pub fn decode<'a>(
 ) -> Result<Fetched<'a>> {
     let row = schema::read_row(row).map_err(|error| schema::row_error(Family::Keys, key, error))?;
     let RowBody::Paged { incarnation, len } = row.body else { return Ok(Fetched { row, pages: None }) };
-    read_pages(store, db, incarnation, len, key, pages)?;
+    read_pages(store, None, db, incarnation, len, key, pages)?;
     Ok(Fetched { row, pages: Some(pages) })
 }
 
-fn read_pages(
+/// Reads all pages of a paged string, as of a view or of now.
+pub fn read_pages(
     store: &Store,
+    view: Option<&dyn ColdSnapshot>,
     db: DbId,
     incarnation: Incarnation,
     len: u64,
@@ -291,7 +295,7 @@ fn read_pages(
     let (mut from, mut to) = (Vec::new(), Vec::new());
     schema::put_page_key(&mut from, db, incarnation, 0);
     schema::put_page_key(&mut to, db, Incarnation(incarnation.0 + 1), 0);
-    let mut cursor = store.cold.cursor(Family::Elements, &from, &to, None)?;
+    let mut cursor = store.cold.cursor(Family::Elements, &from, &to, view)?;
     cursor.seek(&from)?;
     let damaged = || {
         let what = format!("family elements, pages of {}", key.escape_ascii());
@@ -315,5 +319,34 @@ impl Store {
     pub fn unpin(&self, db: DbId, key: &[u8]) {
         let hash = self.hasher.hash(key);
         self.lock(hash.shard).unpin(db, hash, key);
+    }
+}
+
+impl Promoter {
+    /// Reads the base rows of all entries that wait for theirs since the replay. When this
+    /// returns there are none, and none will come.
+    pub fn resolve_all(&self) -> Result<()> {
+        let store = &self.store;
+        if !store.has_unresolved.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        for id in Store::shard_ids() {
+            let mut waiting: Vec<(DbId, Box<[u8]>)> = Vec::new();
+            for part in store.lock(id).dbs() {
+                part.table.for_each(|entry| {
+                    if matches!(entry.body(), BodyRef::Boxed(Value::Unresolved(_))) {
+                        waiting.push((part.id, Box::from(entry.key())));
+                    }
+                });
+            }
+            for chunk in waiting.chunks(256) {
+                if let Some(ticket) = self.fetch(chunk.iter().map(|(db, key)| (*db, &key[..]))) {
+                    ticket.wait()?;
+                }
+            }
+        }
+        // ORDERING: last, so that whoever reads it finds all of them resolved.
+        store.has_unresolved.store(false, Ordering::Release);
+        Ok(())
     }
 }

@@ -268,6 +268,8 @@ impl Store {
     fn settle(&self, shard: &mut Shard, item: &Item) {
         let hash = self.hasher.hash(&item.key);
         debug_assert_eq!(hash.bucket, item.bucket);
+        // These must still be read, or kept, for a snapshot whose view is older than the row.
+        let newest = shard.sides.newest();
         let Some(part) = shard.db_mut(item.db) else { return };
         let mut is_gone = false;
         let cleaned = part.table.update(hash, &item.key, |entry| {
@@ -275,7 +277,10 @@ impl Store {
             if entry.lsn() != item.lsn {
                 return 0;
             }
-            entry.clear(flag::DIRTY);
+            entry.clear(flag::DIRTY | flag::HELD);
+            if entry.lsn() <= newest {
+                entry.set(flag::HELD);
+            }
             is_gone = entry.kind() == Kind::Tombstone;
             entry.heap_bytes()
         });

@@ -20,6 +20,7 @@ use lux_engine::wal::effect::Operation;
 use parking_lot::Mutex;
 
 use crate::rig::{DB, Options, Rig, body, is_corruption, text};
+use crate::snapshots::View;
 use crate::trace::{Images, Trace};
 
 type Checked = Result<(), String>;
@@ -83,6 +84,7 @@ invariants! {
     invariant_10_expiry_is_logged, invariant_10_is_noticed, ExpiryIsLogged, expiry_is_logged;
     invariant_11_counters_are_exact, invariant_11_is_noticed, ExactCounters, counters_are_exact;
     invariant_12_scan_promise, invariant_12_is_noticed, ScanPromise, scan_promise;
+    invariant_13_long_reads_are_snapshots, invariant_13_is_noticed, Snapshots, long_reads_are_snapshots;
     invariant_14_commands_are_atomic, invariant_14_is_noticed, AtomicCommands, commands_are_atomic;
     invariant_15_no_lock_across_a_wait, invariant_15_is_noticed, NoLockAcrossWait, no_lock_across_a_wait;
     invariant_16_one_budget, invariant_16_is_noticed, OneBudget, one_budget;
@@ -353,6 +355,23 @@ fn scan_promise(seed: u64, options: Options) -> Checked {
     }
     keys.sort();
     expect(rig.scan_all() == keys, "SCAN misses a key or returns one twice")
+}
+
+/// 13: a long read shows one moment, whatever is changed, written back and evicted while it runs.
+fn long_reads_are_snapshots(seed: u64, options: Options) -> Checked {
+    let (mut trace, mut rng) = trace(seed, options, 40)?;
+    let mut views = Vec::new();
+    for _ in 0..6 {
+        views.push(View::open(&trace.rig, &trace.map));
+        for _ in 0..15 {
+            trace.step(&mut rng).map_err(fail)?;
+        }
+        trace.evict().map_err(fail)?;
+        for view in &views {
+            expect(view.check()?, "a snapshot was given up")?;
+        }
+    }
+    Ok(())
 }
 
 /// 14: what two keys are given together is seen together.

@@ -1,13 +1,11 @@
 //! Random commands against a map, with spills, promotions, expiry, rounds and crashes between.
 
-use std::collections::BTreeMap;
-
 use lux_engine::env::sim::SimRng;
 use lux_engine::ids::DbIndex;
 
 use crate::rig::{DB, Options, Rig};
-
-type Map = BTreeMap<Vec<u8>, (Vec<u8>, Option<u64>)>;
+use crate::snapshots::View;
+use crate::trace::Map;
 
 /// The store beside what it should hold.
 struct Model {
@@ -16,6 +14,9 @@ struct Model {
     map: Map,
     /// States after each commit since the last sync: a power cut may leave any of them.
     history: Vec<Map>,
+    /// Open snapshots, and how many were read to the end.
+    views: Vec<View>,
+    views_read: u64,
     rng: SimRng,
     log: Vec<String>,
 }
@@ -36,6 +37,8 @@ impl Model {
             rig: Some(rig),
             map: Map::new(),
             history: vec![Map::new()],
+            views: Vec::new(),
+            views_read: 0,
             rng: SimRng::new(seed),
             log: Vec::new(),
         }
@@ -173,11 +176,13 @@ impl Model {
             }
             94..=95 => {
                 self.log.push("kill".into());
+                self.views.clear();
                 self.rig = Some(self.rig.take().expect("open").kill());
                 self.check_all();
             }
             96 => {
                 self.log.push("restart".into());
+                self.views.clear();
                 self.rig = Some(self.rig.take().expect("open").restart());
                 self.check_all();
             }
@@ -186,6 +191,26 @@ impl Model {
         }
         if choice <= 72 || choice == 90 {
             self.history.push(self.map.clone());
+        }
+        self.long_read();
+    }
+
+    /// Opens a snapshot, or reads one and closes it, or does nothing.
+    fn long_read(&mut self) {
+        match self.rng.below(30) {
+            0..=2 if self.views.len() < 3 => {
+                self.log.push("open a snapshot".into());
+                self.views.push(View::open(self.rig(), &self.map));
+            }
+            3..=4 if !self.views.is_empty() => {
+                let at = self.rng.below(self.views.len() as u64) as usize;
+                self.log.push(format!("read snapshot {at}"));
+                let outcome = self.views[at].check();
+                assert!(outcome.is_ok(), "{outcome:?}:\n{}", self.tail());
+                self.views_read += u64::from(outcome == Ok(true));
+                self.views.remove(at);
+            }
+            _ => {}
         }
     }
 
@@ -216,6 +241,7 @@ impl Model {
     /// older one.
     fn power_cut(&mut self) {
         self.log.push("power cut".into());
+        self.views.clear();
         let cut = self.rig.take().expect("open").power_cut(&mut self.rng);
         let cut = cut.unwrap_or_else(|error| panic!("opens after a power cut: {error}\n{}", self.tail()));
         self.rig = Some(cut);
@@ -241,19 +267,19 @@ impl Model {
     }
 }
 
-fn run_model(seed: u64, steps: u64, options: Options) {
+fn run_model(seed: u64, steps: u64, options: Options) -> u64 {
     let mut model = Model::new(seed, options);
     for _ in 0..steps {
         model.step();
     }
     model.check_all();
+    model.views_read
 }
 
 #[test]
 fn behaves_like_a_map_through_spills_and_crashes() {
-    for seed in seeds() {
-        run_model(seed, 400, Options::default());
-    }
+    let read: Vec<u64> = seeds().map(|seed| run_model(seed, 400, Options::default())).collect();
+    assert!(read.iter().sum::<u64>() > read.len() as u64, "snapshots must have been read: {read:?}");
 }
 
 /// With a megabyte of memory, segments that change every few records, and commits that are

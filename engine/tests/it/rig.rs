@@ -287,11 +287,11 @@ impl Rig {
         keys
     }
 
-    /// The memory that each shard says it holds is what its entries hold.
+    /// The memory that each shard says it holds is what its entries and images hold.
     pub fn check_bytes(&self) {
         for id in (0..64u8).map(lux_engine::ids::ShardId) {
             let shard = self.engine.store().lock(id);
-            let (mut bytes, mut dirty) = (0, 0);
+            let (mut bytes, mut dirty) = (shard.sides.bytes(), 0);
             for part in shard.dbs() {
                 part.table.for_each(|entry| {
                     bytes += entry.heap_bytes();

@@ -371,6 +371,9 @@ pub fn tier_numbers(state: &ServerState) -> Vec<(&'static str, u64)> {
         ("budget_bytes", state.engine.keeper().maxmemory.load(Relaxed)),
         ("budget_used_bytes", storage::anonymous_bytes()),
         ("budget_cold_cache_bytes", cold.block_cache_capacity_bytes),
+        ("snapshots_open", store.snapshots.count() as u64),
+        ("snapshots_bytes", store.snapshots.bytes() as u64),
+        ("snapshots_given_up", store.snapshots.failed.load(Relaxed)),
     ]
 }
 

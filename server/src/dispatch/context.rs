@@ -41,6 +41,8 @@ pub struct Context<'c> {
     txn: Option<Txn<'c>>,
     wait: Option<Wait>,
     job_result: Option<Box<dyn Any + Send>>,
+    /// Highest LSN that the command saw outside of its transaction.
+    observed: Lsn,
 }
 
 /// What an interrupted command waits for.
@@ -171,12 +173,18 @@ impl<'c> Context<'c> {
         txn: Option<Txn<'c>>,
         job_result: Option<Box<dyn Any + Send>>,
     ) -> Self {
-        Context { state, worker, session, command, txn, wait: None, job_result }
+        Context { state, worker, session, command, txn, wait: None, job_result, observed: Lsn(0) }
     }
 
-    /// The transaction of this command, and what a handler's own interruption waits for.
-    pub(super) fn into_parts(self) -> (Option<Txn<'c>>, Option<Wait>) {
-        (self.txn, self.wait)
+    /// The transaction of this command, what a handler's own interruption waits for, and the
+    /// highest LSN that it saw outside of the transaction.
+    pub(super) fn into_parts(self) -> (Option<Txn<'c>>, Option<Wait>, Lsn) {
+        (self.txn, self.wait, self.observed)
+    }
+
+    /// The reply shows the commits up to `lsn`.
+    pub(super) fn observe(&mut self, lsn: Lsn) {
+        self.observed = self.observed.max(lsn);
     }
 
     /// The command's transaction: reads, and the plan of its changes.

@@ -16,6 +16,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use lux_engine::checkpoint::keeper::Pressure;
 use lux_engine::error::Error;
+use lux_engine::ids::Lsn;
 use lux_engine::txn::{self, CommitError, Committed, Mode, Scratch, Txn};
 use lux_engine::wal::FsyncPolicy;
 
@@ -255,9 +256,9 @@ fn round<'r>(
     // A handler that unwinds leaves its half-planned transaction, which is dropped, and half a
     // reply, which is taken back; the session fields it sets are set last.
     let result = catch_unwind(AssertUnwindSafe(|| (command.spec.handler)(&mut context, args, reply)));
-    let (txn, wait) = context.into_parts();
+    let (txn, wait, observed) = context.into_parts();
     match result {
-        Ok(result) => conclude(result, txn, wait),
+        Ok(result) => conclude(result, txn, wait, observed),
         Err(_) => {
             tracing::error!(command = command.full_name, "a command panicked while it was planned");
             End::Done(Err(reply_errors::internal(&command.full_name)), Committed::default())
@@ -320,7 +321,7 @@ enum End {
 }
 
 /// Commits, abandons or drops the transaction, as the handler's result asks.
-fn conclude(result: CommandResult, txn: Option<Txn<'_>>, wait: Option<Wait>) -> End {
+fn conclude(result: CommandResult, txn: Option<Txn<'_>>, wait: Option<Wait>, observed: Lsn) -> End {
     match (result, txn) {
         // A wait of the handler's own; what its transaction planned is dropped.
         (Err(CommandError::Interrupted), _) if wait.is_some() => End::Again(wait),
@@ -332,7 +333,7 @@ fn conclude(result: CommandResult, txn: Option<Txn<'_>>, wait: Option<Wait>) -> 
             End::Done(Err(reply_errors::OFFLOADED_JOB_LOST), Committed::default())
         }
         (result @ Err(_), _) => End::Done(result, Committed::default()),
-        (Ok(()), None) => End::Done(Ok(()), Committed::default()),
+        (Ok(()), None) => End::Done(Ok(()), Committed { lsn: None, observed }),
         (Ok(()), Some(txn)) => match txn.commit() {
             Ok(committed) => End::Done(Ok(()), committed),
             Err(CommitError::Interrupted(wait)) => End::Again(wait_for(wait)),

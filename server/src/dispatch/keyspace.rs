@@ -6,13 +6,14 @@
 //!
 //! Walks over all keys (KEYS, SCAN, RANDOMKEY) are no part of the transaction: they belong to
 //! commands that name no keys and hold no locks. As soon as keys may be on disk they run on a
-//! blocking thread.
+//! blocking thread. KEYS reads a snapshot, the others see what happens meanwhile.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 
 use lux_engine::error::Error;
 use lux_engine::ids::{DbIndex, ExpireAt};
 use lux_engine::keyspace::scan::ScanStep;
+use lux_engine::snapshot::Detail;
 use lux_engine::txn::Found;
 use lux_engine::wal::effect::{Operation, StringBody};
 
@@ -139,20 +140,23 @@ impl Context<'_> {
         self.walk(move || engine.scan(db, from, count))
     }
 
-    /// All keys of the command's database that `picks` picks.
+    /// All keys of the command's database that `picks` picks, as of one moment.
     pub fn keys(&mut self, picks: impl Fn(&[u8]) -> bool + Send + 'static) -> Result<Vec<Vec<u8>>> {
         /// Keys per step: enough to make the locks cheap, few enough to hold them shortly.
         const STEP: u64 = 1024;
         let (engine, db) = (self.engine().clone(), self.db());
-        self.walk(move || {
+        let (lsn, picked) = self.walk(move || {
+            let snapshot = engine.snapshot(Detail::Names)?;
             let (mut picked, mut next) = (Vec::new(), Some(0));
             while let Some(from) = next {
-                let step = engine.scan(db, from, STEP)?;
+                let step = snapshot.keys(db, from, STEP)?;
                 picked.extend(step.keys.into_iter().map(|(key, _)| key).filter(|key| picks(key)));
                 next = step.next;
             }
-            Ok(picked)
-        })
+            Ok((snapshot.lsn(), picked))
+        })?;
+        self.observe(lsn);
+        Ok(picked)
     }
 
     /// A key of the command's database by chance; `None` if there is none.

@@ -5,6 +5,7 @@
 //! - [`coverage`]: every command the server lists has a script, every subcommand a line in one.
 //! - [`kill9`]: concurrent writers, `kill -9`, and a checker that knows what was acknowledged.
 //! - [`process`]: clean stops, refused starts.
+//! - [`long_reads`]: what reads much shows one moment.
 //! - [`clients`]: an everyday client library talks to the server.
 //!
 //! [`client`] is a RESP client small enough to be trusted by reading it; [`server`] starts and stops processes.
@@ -13,6 +14,7 @@ mod client;
 mod clients;
 mod coverage;
 mod kill9;
+mod long_reads;
 mod process;
 mod script;
 mod server;

@@ -22,7 +22,7 @@ const ENGINE: &[&[&str]] = &[
     &["keyspace"],
     &["tier::filters", "tier::promote", "tier::spill", "tier::warm"],
     &["txn"],
-    &["expiry", "eviction", "checkpoint"],
+    &["expiry", "eviction", "checkpoint", "snapshot"],
     &["recovery", "table"],
     &["engine"],
     &["lib"],
