@@ -24,9 +24,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rocksdb::{
     BlockBasedIndexType, BlockBasedOptions, BottommostLevelCompaction, Cache, ChecksumType, ColumnFamily,
-    ColumnFamilyDescriptor, CompactOptions, DB, DBCompressionType, DBRawIterator, Env, ErrorKind,
-    FlushOptions, LogLevel, LruCacheOptions, Options, ReadOptions, SnapshotWithThreadMode, WriteBatch,
-    WriteBufferManager, WriteOptions, properties,
+    ColumnFamilyDescriptor, CompactOptions, DB, DBCompressionType, DBRawIterator, ErrorKind, FlushOptions,
+    LogLevel, LruCacheOptions, Options, ReadOptions, SnapshotWithThreadMode, WriteBatch, WriteBufferManager,
+    WriteOptions, properties,
 };
 
 use super::compaction::CompactionControl;
@@ -620,13 +620,10 @@ fn database_options(config: &RocksConfig, memtables: &WriteBufferManager) -> Res
     options.create_missing_column_families(true);
     options.set_atomic_flush(true);
     options.set_write_buffer_manager(memtables);
+    // RocksDB's threads inherit the lowered priority of the keeper, which sets them to work. The lowest,
+    // which RocksDB itself would give them, starves compactions wherever anything else runs: files pile
+    // up in level 0 (25 of them, measured) and every read looks into each.
     options.set_max_background_jobs(int(config.background_jobs));
-    let mut env = Env::new().map_err(|error| store_error("configure", &config.dir, error))?;
-    // RocksDB names its threads `rocksdb:low` and `rocksdb:high`. Both pools yield to clients:
-    // on one or two cores a compaction at equal priority doubles their latency.
-    env.lower_thread_pool_cpu_priority();
-    env.lower_high_priority_thread_pool_cpu_priority();
-    options.set_env(&env);
 
     // Finite, or every table's reader stays in memory and open reads them all.
     options.set_max_open_files(int(config.max_open_files));
