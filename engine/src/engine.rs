@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use crate::checkpoint::RoundReport;
 use crate::checkpoint::keeper::{Keeper, Pressure, Reply, Request};
 use crate::config::{Cold, EngineConfig};
-use crate::env::Clock;
+use crate::env::{Clock, lower_priority};
 use crate::error::{Error, Result};
 use crate::eviction::{DiskGuard, defrag};
 use crate::expiry::Reaper;
@@ -507,13 +507,6 @@ fn spawn(name: &str, is_low: bool, body: impl FnOnce() + Send + 'static) -> Resu
         body();
     };
     std::thread::Builder::new().name(name.to_owned()).spawn(run).map_err(|e| Error::io("spawn", "thread", e))
-}
-
-/// Background work must not take the processor from commands.
-fn lower_priority() {
-    // Linux gives each thread its own nice value; elsewhere this lowers nothing important.
-    // SAFETY: a plain system call on the calling thread.
-    let _ = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, 5) };
 }
 
 /// Number of databases a client can select.

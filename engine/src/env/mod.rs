@@ -106,3 +106,11 @@ pub trait Window: Send {
     /// Touches the pages so that later writes do not fault.
     fn prefault(&mut self);
 }
+
+/// Lowers the calling thread's priority, and that of threads it starts from now on: background work
+/// must not take the processor from commands.
+pub fn lower_priority() {
+    // Linux gives each thread its own nice value; elsewhere this lowers nothing important.
+    // SAFETY: a plain system call on the calling thread.
+    let _ = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, 5) };
+}

@@ -34,6 +34,7 @@ use super::{
     ColdBatch, ColdCursor, ColdMemory, ColdSnapshot, ColdStats, ColdStore, DirectIo, Family, FamilyStats,
     Lookup, ReadTier,
 };
+use crate::env::lower_priority;
 use crate::error::{Error, Result};
 
 const KIB: usize = 1 << 10;
@@ -173,8 +174,18 @@ impl RocksStore {
         let families = names
             .chain([("default", Family::Meta)])
             .map(|(name, family)| ColumnFamilyDescriptor::new(name, family_options(&config, family, &cache)));
-        let db = DB::open_cf_descriptors(&options, &config.dir, families)
-            .map_err(|error| open_error(&config.dir, error))?;
+        // RocksDB's threads inherit the priority of the one that opens it. The lowest, which RocksDB
+        // itself would give them, starves compactions wherever anything else runs: files pile up in
+        // level 0 (25 of them, measured) and every read looks into each.
+        let open = || {
+            lower_priority();
+            DB::open_cf_descriptors(&options, &config.dir, families)
+        };
+        let opened = std::thread::scope(|scope| scope.spawn(open).join());
+        let db = match opened {
+            Ok(db) => db.map_err(|error| open_error(&config.dir, error))?,
+            Err(panic) => std::panic::resume_unwind(panic),
+        };
 
         // The default fills the cache. Keeping rows out of it (they go to the hot tier) would keep
         // index and filter blocks out too: 15 instead of 11 us per row, 5 instead of 2 if absent.
@@ -620,9 +631,6 @@ fn database_options(config: &RocksConfig, memtables: &WriteBufferManager) -> Res
     options.create_missing_column_families(true);
     options.set_atomic_flush(true);
     options.set_write_buffer_manager(memtables);
-    // RocksDB's threads inherit the lowered priority of the keeper, which sets them to work. The lowest,
-    // which RocksDB itself would give them, starves compactions wherever anything else runs: files pile
-    // up in level 0 (25 of them, measured) and every read looks into each.
     options.set_max_background_jobs(int(config.background_jobs));
 
     // Finite, or every table's reader stays in memory and open reads them all.
