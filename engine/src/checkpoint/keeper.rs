@@ -31,6 +31,8 @@ const IDLE: Duration = Duration::from_millis(50);
 const BUDGET_NS: u64 = 250_000_000;
 /// Entries of a shard that the keeper looks at while it holds the lock: some 50 microseconds.
 const VISITS: usize = 512;
+/// Time between two write-backs of the few dirty entries in a full hot tier.
+const CLEAN_NS: u64 = 2_000_000_000;
 /// How long write-back may stand still before writers are refused.
 const STUCK_NS: u64 = 5_000_000_000;
 
@@ -106,6 +108,8 @@ pub struct Keeper {
     probe: Mutex<Option<MemoryProbe>>,
     budget: Mutex<Budget>,
     last_budget: AtomicU64,
+    /// When few dirty entries were last written back, monotonic ns.
+    last_clean: AtomicU64,
     /// When the hot set was last saved, monotonic ns plus one; 0: never.
     pub(super) hot_set_saved: AtomicU64,
     /// Entries written back and evicted, and when that number last changed, monotonic ns.
@@ -169,6 +173,7 @@ impl Keeper {
             probe: Mutex::new(None),
             budget: Mutex::default(),
             last_budget: AtomicU64::new(0),
+            last_clean: AtomicU64::new(started),
             hot_set_saved: AtomicU64::new(0),
             last_progress: (AtomicU64::new(0), AtomicU64::new(started)),
         })
@@ -370,8 +375,12 @@ impl Keeper {
         }
         let (mut bytes, dirty) = store.hot_bytes();
         let limit = store.hot_limit.load(Ordering::Relaxed);
-        if dirty > limit / 4 && bytes > limit / 8 * 7 {
+        let is_full = bytes > limit / 8 * 7;
+        if is_full && dirty > limit / 4 {
             self.clean(dirty - limit / 8)?;
+            bytes = store.hot_bytes().0;
+        } else if is_full && dirty > limit / 32 && self.is_clean_due() {
+            self.clean(dirty - limit / 32)?;
             bytes = store.hot_bytes().0;
         }
         if bytes > limit {
@@ -386,6 +395,18 @@ impl Keeper {
         }
         self.govern();
         Ok(())
+    }
+
+    /// Whether it is time to write back what was changed once and not used since: while it is dirty it
+    /// keeps a place that entries in use have to leave.
+    fn is_clean_due(&self) -> bool {
+        let now = self.clock.monotonic_ns();
+        let last = self.last_clean.load(Ordering::Relaxed);
+        if now.saturating_sub(last) < CLEAN_NS {
+            return false;
+        }
+        self.last_clean.store(now, Ordering::Relaxed);
+        true
     }
 
     /// Writes back cool dirty entries of about `want` bytes.

@@ -455,10 +455,11 @@ impl<'e> Txn<'e> {
     }
 }
 
-/// Notes a use of an entry. Writes to it only if that changes something.
+/// Notes a use of an entry. Writes to it only if that changes something. The use that had it fetched, told
+/// by the pin, does not raise the evictor's counter: what is read once goes first.
 #[inline]
 fn note_use(entry: &mut Entry, now: UsedAt, counting: Option<Lfu>, random: u32) {
-    if entry.freq() < FREQ_MAX {
+    if entry.freq() < FREQ_MAX && entry.pins() == 0 {
         entry.set_freq(entry.freq() + 1);
     }
     let before = entry.usage();
