@@ -250,6 +250,8 @@ fn replay_under_a_tiny_budget() {
     let rig = rig.kill();
     let (bytes, _) = rig.engine.store().hot_bytes();
     assert!(bytes < 1 << 20, "{bytes} bytes after the replay");
-    assert!(rig.cold.pending_batches() > 0, "replay wrote back");
+    // Not the count of unflushed batches: the keeper may have run a round by now.
+    let written = rig.engine.store().stats.written_back.load(std::sync::atomic::Ordering::Relaxed);
+    assert!(written > 0, "replay wrote back");
     past.check(rig).unwrap();
 }
