@@ -106,7 +106,9 @@ fn the_checker_is_right_about_redis() {
         return;
     }
     let mut random = Random(0x5eed_0003);
-    let flags = ["--appendonly", "yes", "--appendfsync", "everysec"];
+    // Not everysec: while an fsync is slow Redis then holds writes of its log back for up to two seconds and
+    // acknowledges them meanwhile, so that kill -9 loses them. On a busy disk this test noticed.
+    let flags = ["--appendonly", "yes", "--appendfsync", "no"];
     let mut server = Server::start(Program::Redis, &flags);
     let mut writers: Vec<Writer> = (0..WRITERS).map(|index| Writer::new(index, random.next())).collect();
     for _ in 0..2 {
