@@ -7,7 +7,8 @@
 //! ```
 //!
 //! The first batch with pages of an incarnation also has its *building* row in `meta`, which names
-//! the key. It stays until a round's marker lies at or above the publication. Recovery looks at all
+//! the key. It stays until a round's marker lies at or above the publication, or goes in one
+//! batch with the entry of a death. Recovery looks at all
 //! building rows when the log is replayed: what its key does not refer to is dead. That covers a
 //! build that the crash cut off, and a paged string that write-back made before the crash and whose
 //! logged value was replayed, to be paged anew.
@@ -48,7 +49,7 @@ struct Building {
 pub struct Parts {
     building: Vec<Building>,
     queued: Vec<Pages>,
-    /// Incarnations whose building row may go when a marker is at or above the LSN.
+    /// Live incarnations whose building row may go when a marker is at or above the LSN.
     settled: Vec<(DbId, Incarnation, Lsn)>,
     bytes: usize,
 }
@@ -127,16 +128,15 @@ impl Shard {
         self.drop_parts(|pages| (pages.db, pages.incarnation) == (db, incarnation));
         // No part may be replayed after its rows were dropped: the death is that of the last one.
         self.dead_pages.push((db, incarnation, lsn));
-        self.parts.settle(db, incarnation, lsn);
     }
 
     /// Recovery: what was being built or just made is known to be live or dead as of `last`.
     pub fn end_build(&mut self, db: DbId, incarnation: Incarnation, last: Lsn, is_live: bool) {
         self.parts.forget(db, incarnation);
-        if !is_live {
-            self.dead_pages.push((db, incarnation, last));
+        match is_live {
+            true => self.parts.settle(db, incarnation, last),
+            false => self.dead_pages.push((db, incarnation, last)),
         }
-        self.parts.settle(db, incarnation, last);
     }
 
     /// A database died: what is being built for it does too. Its rows go with the database.
@@ -145,7 +145,6 @@ impl Shard {
         let dead: Vec<_> = self.parts.building.extract_if(.., |building| building.db == db).collect();
         for building in dead {
             self.dead_pages.push((db, building.incarnation, building.lsn));
-            self.parts.settle(db, building.incarnation, building.lsn);
         }
     }
 

@@ -28,7 +28,7 @@ use crate::keyspace::hash::KeyHash;
 use crate::keyspace::shard::Shard;
 use crate::keyspace::store::Store;
 use crate::keyspace::ticket::TicketState;
-use crate::tier::schema::{self, RowBody};
+use crate::tier::schema;
 use crate::tier::{ColdSnapshot, Family, Lookup, ReadTier};
 use crate::value::Value;
 use crate::value::string::PAGE_BYTES;
@@ -213,8 +213,6 @@ impl Promoter {
                     self.complete(job, Ok(None));
                     true
                 }
-                // Pages need the disk.
-                Lookup::Found(row) if tier == ReadTier::Cached && is_paged(row) => false,
                 Lookup::Found(row) => {
                     self.complete(job, Ok(Some(row)));
                     true
@@ -268,10 +266,7 @@ impl Promoter {
 
     /// Ends the fetch of one key: installs what was read and wakes who waits.
     fn complete(&self, job: &Job, row: Result<Option<&[u8]>>) {
-        let mut pages = Vec::new();
-        let decoded = row.and_then(|row| {
-            row.map(|row| decode(&self.store, job.db, &job.key, row, &mut pages)).transpose()
-        });
+        let decoded = row.and_then(|row| row.map(|row| decode(&job.key, row)).transpose());
         let mut shard = self.store.lock(job.hash.shard);
         let Some(slot) = shard.end_fetch(job.db, &job.key) else { return };
         // Of a record that was changed or flushed away meanwhile, the pages may be gone already.
@@ -311,22 +306,10 @@ impl Promoter {
     }
 }
 
-fn is_paged(row: &[u8]) -> bool {
-    matches!(schema::read_row(row), Ok(row) if matches!(row.body, RowBody::Paged { .. }))
-}
-
-/// Decodes a row and, for a paged string, reads its pages into `pages`.
-pub fn decode<'a>(
-    store: &Store,
-    db: DbId,
-    key: &[u8],
-    row: &'a [u8],
-    pages: &'a mut Vec<u8>,
-) -> Result<Fetched<'a>> {
+/// Decodes a row. The bytes of a paged string stay in the cold tier until somebody reads them.
+pub fn decode<'a>(key: &[u8], row: &'a [u8]) -> Result<Fetched<'a>> {
     let row = schema::read_row(row).map_err(|error| schema::row_error(Family::Keys, key, error))?;
-    let RowBody::Paged { incarnation, len } = row.body else { return Ok(Fetched { row, pages: None }) };
-    read_pages(store, None, db, incarnation, len, key, pages)?;
-    Ok(Fetched { row, pages: Some(pages) })
+    Ok(Fetched { row, pages: None })
 }
 
 /// Reads all pages of a paged string, as of a view or of now.
@@ -382,23 +365,18 @@ impl Promoter {
             return Ok(());
         }
         for id in Store::shard_ids() {
-            let mut waiting: Vec<(DbId, Box<[u8]>)> = Vec::new();
-            for part in store.lock(id).dbs() {
-                part.table.for_each(|entry| {
-                    let is_waiting = match entry.body() {
-                        BodyRef::Boxed(Value::Unresolved(_)) => true,
-                        BodyRef::Boxed(Value::Stored(stored)) => stored.has_edits(),
-                        _ => false,
-                    };
-                    if is_waiting {
-                        waiting.push((part.id, Box::from(entry.key())));
+            loop {
+                let waiting = waiting_in(&store.lock(id));
+                if waiting.is_empty() {
+                    break;
+                }
+                // The row first; a long string needs its pages too.
+                for chunk in waiting.chunks(256) {
+                    if let Some(ticket) =
+                        self.fetch(chunk.iter().map(|(db, key)| (*db, &key[..])), Depth::Whole)
+                    {
+                        ticket.wait()?;
                     }
-                });
-            }
-            for chunk in waiting.chunks(256) {
-                if let Some(ticket) = self.fetch(chunk.iter().map(|(db, key)| (*db, &key[..])), Depth::Whole)
-                {
-                    ticket.wait()?;
                 }
             }
         }
@@ -406,4 +384,22 @@ impl Promoter {
         store.has_unresolved.store(false, Ordering::Release);
         Ok(())
     }
+}
+
+/// Keys whose logged changes wait for their row or their pages.
+fn waiting_in(shard: &Shard) -> Vec<(DbId, Box<[u8]>)> {
+    let mut waiting = Vec::new();
+    for part in shard.dbs() {
+        part.table.for_each(|entry| {
+            let is_waiting = match entry.body() {
+                BodyRef::Boxed(Value::Unresolved(_)) => true,
+                BodyRef::Boxed(Value::Stored(stored)) => stored.has_edits(),
+                _ => false,
+            };
+            if is_waiting {
+                waiting.push((part.id, Box::from(entry.key())));
+            }
+        });
+    }
+    waiting
 }

@@ -170,6 +170,8 @@ impl Store {
         }
         for (db, incarnation, lsn) in shard.dead_pages.drain(..) {
             batch.rows.put(Family::Meta, &dead_key(db, incarnation), &lsn.0.to_be_bytes());
+            // Not before the death is in the queue: a crash would lose sight of the pages.
+            batch.rows.delete(Family::Meta, &building_key(db, incarnation));
             batch.max_lsn = batch.max_lsn.max(lsn);
         }
     }

@@ -455,10 +455,10 @@ impl<'e> Txn<'e> {
             self.shard(hash.shard).load(hash, db, key, incarnation, pages);
             return Ok(());
         }
-        let (mut row_key, mut row, mut pages) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut row_key, mut row) = (Vec::new(), Vec::new());
         schema::put_row_key(&mut row_key, db, hash.bucket, key);
         let found = match store.cold.get(Family::Keys, &row_key, ReadTier::Disk, &mut row)? {
-            Lookup::Found(row) => Some(decode(store, db, key, row, &mut pages)?),
+            Lookup::Found(row) => Some(decode(key, row)?),
             Lookup::Absent | Lookup::NotCached => None,
         };
         // Not pinned, but nobody can evict it before this transaction unlocks.

@@ -9,11 +9,12 @@ use lux_engine::ids::Lsn;
 use lux_engine::keyspace::store::Store;
 use lux_engine::snapshot::Detail;
 use lux_engine::tier::Family;
-use lux_engine::tier::memory::MemoryStore;
+use lux_engine::tier::memory::{MemoryHooks, MemoryStore};
 use lux_engine::txn::build::{BuildOrder, Built};
 use lux_engine::txn::{Mode, Scratch, Wait};
 use lux_engine::value::Value;
 use lux_engine::value::string::PAGE_BYTES;
+use parking_lot::Mutex;
 
 use crate::rig::{DB, Options, Rig, body};
 use crate::trace::{Images, Trace};
@@ -330,6 +331,39 @@ fn a_flush_takes_what_is_being_built_along() {
     std::mem::forget(build(&rig, ordered));
     rig.flush_db(DB);
     let rig = rig.kill();
+    check_no_leak(&rig, &[]).expect("nothing leaks");
+}
+
+/// The building row of a value that is given up while a round runs must not go before the death is known.
+#[test]
+fn giving_up_during_a_round_leaks_nothing() {
+    let (rig, value) = (Rig::with(SMALL), large(9, 2 << 20));
+    let ordered = order(&rig, &mut Scratch::default(), b"key", &value);
+    let built = Mutex::new(Some(build(&rig, ordered)));
+    let hook = move || drop(built.lock().take());
+    rig.cold.set_hooks(MemoryHooks { before_flush: Some(Arc::new(hook)), ..MemoryHooks::default() });
+    rig.checkpoint();
+    rig.cold.set_hooks(MemoryHooks::default());
+    let rig = rig.kill();
+    check_no_leak(&rig, &[]).expect("nothing leaks");
+}
+
+/// What does not need the bytes of a cold long string does not read them.
+#[test]
+fn a_long_string_is_replaced_and_deleted_without_being_read() {
+    let rig = Rig::with(SMALL);
+    let value = large(10, 3 << 20);
+    rig.set(b"key", &value);
+    rig.evict_all();
+    rig.expire_at(b"key", None);
+    rig.evict_all();
+    let hot = rig.engine.store().hot_bytes().0;
+    assert!(rig.del(b"key"));
+    assert!(rig.engine.store().hot_bytes().0 < hot + (1 << 20), "the bytes came into memory");
+    rig.set(b"key", &value);
+    rig.evict_all();
+    rig.set(b"key", b"short");
+    assert_eq!(rig.get(b"key").as_deref(), Some(&b"short"[..]));
     check_no_leak(&rig, &[]).expect("nothing leaks");
 }
 
