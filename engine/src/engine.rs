@@ -26,8 +26,9 @@ use crate::keyspace::store::{DATABASES, Store};
 use crate::keyspace::usage::UsedAt;
 use crate::recovery::{ColdState, Replay, load_marker, read_cold_state};
 use crate::snapshot::Snapshot;
-use crate::tier::promote::{FetchTicket, Promoter};
+use crate::tier::promote::{Depth, FetchTicket, Promoter};
 use crate::tier::{ColdStore, Family, filters, memory_division, warm};
+use crate::txn::build::{BuildOrder, Built};
 use crate::txn::{Core, Mode, Scratch, Txn};
 use crate::wal::{FsyncPolicy, OpenFrom, Wal, WalConfig, WalReport, effect};
 
@@ -286,7 +287,7 @@ impl Engine {
     /// Begins to bring keys into memory, in one batched read. `None`: nothing to wait for.
     pub fn prefetch<'k>(&self, db: DbIndex, keys: impl Iterator<Item = &'k [u8]>) -> Option<FetchTicket> {
         let db = self.shared.core.store.db_id(db);
-        self.shared.core.promoter.fetch(keys.map(|key| (db, key)))
+        self.shared.core.promoter.fetch(keys.map(|key| (db, key)), Depth::Row)
     }
 
     /// How hard writers must be slowed down now.
@@ -368,6 +369,12 @@ impl Engine {
         self.shared.keeper.request(Request::Evict(db, filter)).wait().map(|report| report.rows)
     }
 
+    /// Builds a large value that a command wants to store, on the calling thread; it waits for the
+    /// disk. `None`: there is nothing to publish, run the command again.
+    pub fn build(&self, order: BuildOrder) -> Result<Option<Built>> {
+        self.shared.keeper.build(order)
+    }
+
     /// Number of keys of a database in both tiers, and of keys with a deadline.
     #[must_use]
     pub fn key_counts(&self, db: DbIndex) -> (u64, u64) {
@@ -415,7 +422,7 @@ fn recover(
         from,
         &mut |record| replay.record(&record),
     )?;
-    let highest = replay.finish();
+    let highest = replay.finish(wal.last_lsn())?;
     find_dead_databases(store, wal.last_lsn())?;
     Ok((wal, report, highest, generation))
 }
@@ -467,10 +474,16 @@ fn open_cold(config: &EngineConfig) -> Result<Arc<dyn ColdStore>> {
 /// Databases that have rows but no number any more died before the last stop; their rows were
 /// not yet dropped.
 fn find_dead_databases(store: &Store, last: Lsn) -> Result<()> {
+    find_dead_rows(store, Family::Keys, last)?;
+    // A value that was being built has no row of its own.
+    find_dead_rows(store, Family::Elements, last)
+}
+
+fn find_dead_rows(store: &Store, family: Family, last: Lsn) -> Result<()> {
     let mut next = 0u32;
     loop {
         let from = next.to_be_bytes();
-        let mut cursor = store.cold.cursor(Family::Keys, &from, &[0xff; 5], None)?;
+        let mut cursor = store.cold.cursor(family, &from, &[0xff; 5], None)?;
         cursor.seek(&from)?;
         let Some((key, _)) = cursor.row() else { return Ok(()) };
         let Some(id) = key.first_chunk::<4>().map(|id| u32::from_be_bytes(*id)) else { return Ok(()) };

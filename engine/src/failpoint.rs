@@ -85,6 +85,10 @@ pub enum CrashPoint {
     BeforeCut = 6,
     /// The log is cut; what died is not dropped.
     AfterCut = 7,
+    /// A part of a large value is in the log.
+    Part = 8,
+    /// All of a large value is in the cold tier; no key has it.
+    BeforePublish = 9,
 }
 
 impl CrashPoint {
@@ -97,6 +101,8 @@ impl CrashPoint {
         (CrashPoint::BeforeFlush, "before-flush"),
         (CrashPoint::BeforeCut, "before-cut"),
         (CrashPoint::AfterCut, "after-cut"),
+        (CrashPoint::Part, "part"),
+        (CrashPoint::BeforePublish, "before-publish"),
     ];
 }
 

@@ -20,7 +20,7 @@ use std::sync::atomic::Ordering;
 use crate::error::Result;
 use crate::failpoint::Break;
 use crate::ids::{DbId, DbIndex, Lsn};
-use crate::keyspace::entry::{Entry, Kind};
+use crate::keyspace::entry::{BodyRef, Entry, Kind};
 use crate::keyspace::fetched::Fetched;
 use crate::keyspace::hash::KeyHash;
 use crate::keyspace::scan::{self, Keys, ScanStep, live_tag, row_bounds};
@@ -31,7 +31,7 @@ use crate::tier::promote::read_pages;
 use crate::tier::schema::{self, RowBody};
 use crate::tier::{ColdSnapshot, Family};
 use crate::txn::Core;
-use crate::value::TypeTag;
+use crate::value::{TypeTag, Value};
 
 /// A view of the whole store at one moment.
 pub struct Snapshot {
@@ -116,12 +116,35 @@ impl Snapshot {
         let (db, hash) = (self.db_id(db), self.store.hasher.hash(key));
         let mut row_key = Vec::with_capacity(8 + key.len());
         schema::put_row_key(&mut row_key, db, hash.bucket, key);
-        let found = match self.look(db, hash, key, &row_key) {
-            Hot::Is(entry) => entry,
-            Hot::AsInView => self.read_row(db, key, &row_key)?.map(Arc::new),
-        };
+        let outcome = self.read(db, hash, key, &row_key);
+        // First, for the rows of a snapshot that failed may be gone.
         self.shared.check()?;
-        Ok(found.filter(|entry| live_tag(entry, self.now_ms).is_some()))
+        outcome
+    }
+
+    fn read(&self, db: DbId, hash: KeyHash, key: &[u8], row_key: &[u8]) -> Result<Option<Arc<Entry>>> {
+        let found = match self.look(db, hash, key, row_key) {
+            Hot::Is(entry) => entry,
+            Hot::AsInView => self.read_row(db, key, row_key)?.map(Arc::new),
+        };
+        match found.filter(|entry| live_tag(entry, self.now_ms).is_some()) {
+            Some(entry) => self.with_bytes(db, entry).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// An entry whose bytes are pages gets them. They were rows before its key had them, so the view has
+    /// them, as they were then.
+    fn with_bytes(&self, db: DbId, entry: Arc<Entry>) -> Result<Arc<Entry>> {
+        let BodyRef::Boxed(Value::Stored(stored)) = entry.body() else { return Ok(entry) };
+        let mut pages = Vec::new();
+        let (view, key) = (&*self.cold, entry.key());
+        read_pages(&self.store, Some(view), db, stored.incarnation, stored.len, key, &mut pages)?;
+        let mut copy = entry.copy();
+        if let Some(value) = copy.boxed_mut() {
+            *value = Value::String(stored.load(pages));
+        }
+        Ok(Arc::new(copy))
     }
 
     fn db_id(&self, db: DbIndex) -> DbId {

@@ -54,6 +54,8 @@ pub enum Pressure {
 pub enum Request {
     /// A checkpoint round.
     Round,
+    /// Write the parts of values that are being built.
+    Parts,
     /// Move entries out of memory: those of a database whose key the filter picks.
     Evict(DbIndex, Box<dyn Fn(&[u8]) -> bool + Send>),
 }
@@ -298,16 +300,26 @@ impl Keeper {
                 reply.set(outcome.clone().map(|rows| RoundReport { rows, ..RoundReport::default() }));
                 outcome?;
             }
-            None => {
-                let (_, tail) = self.redo();
-                let age = self.clock.unix_ms().saturating_sub(self.last_round_ms.load(Ordering::Relaxed));
-                let is_due = age >= self.interval_ms.load(Ordering::Relaxed) && tail > 0;
-                if tail > self.redo_max.load(Ordering::Relaxed) || is_due {
-                    self.timed_round()?;
-                }
+            Some((Request::Parts, reply)) => {
+                let outcome = self.write_parts();
+                reply.set(outcome.clone().map(|()| RoundReport::default()));
+                outcome?;
+                // Parts may come one after the other for long, and the log grows.
+                self.round_if_due()?;
             }
+            None => self.round_if_due()?,
         }
         self.relieve()
+    }
+
+    fn round_if_due(&self) -> Result<()> {
+        let (_, tail) = self.redo();
+        let age = self.clock.unix_ms().saturating_sub(self.last_round_ms.load(Ordering::Relaxed));
+        let is_due = age >= self.interval_ms.load(Ordering::Relaxed) && tail > 0;
+        if tail > self.redo_max.load(Ordering::Relaxed) || is_due {
+            self.timed_round()?;
+        }
+        Ok(())
     }
 
     fn timed_round(&self) -> Result<RoundReport> {

@@ -7,6 +7,7 @@
 mod budget;
 pub mod keeper;
 pub mod marker;
+mod parts;
 mod round;
 
 pub use round::RoundReport;

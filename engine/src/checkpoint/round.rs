@@ -22,7 +22,7 @@ use crate::failpoint::{Break, CrashPoint};
 use crate::ids::{DbId, Incarnation, Lsn};
 use crate::keyspace::store::{DATABASES, Store};
 use crate::tier::schema;
-use crate::tier::spill::{DEAD_PREFIX, SpillBatch, Which};
+use crate::tier::spill::{DEAD_PREFIX, SpillBatch, Which, split_incarnation_key};
 use crate::tier::{ColdBatch, Family};
 use crate::tier::{filters, warm};
 use crate::wal::effect::Total;
@@ -81,6 +81,7 @@ impl Keeper {
         // DURABILITY: only now is the log before `begin` without use.
         wal.cut_before(begin)?;
         store.crash.reach(CrashPoint::AfterCut);
+        self.drop_building(begin)?;
         self.drop_dead(begin)?;
         self.save_hot_set();
         store.stats.rounds.fetch_add(1, Ordering::Relaxed);
@@ -117,6 +118,8 @@ impl Keeper {
         let store = &self.core.store;
         let mut batch = SpillBatch::default();
         for id in Store::shard_ids() {
+            // Also where a shard has no entries.
+            store.collect_side(id, &mut batch);
             let dbs: Vec<DbId> = store.lock(id).dbs().iter().map(|part| part.id).collect();
             for db in dbs {
                 let mut from = Some(0);
@@ -229,7 +232,8 @@ impl Keeper {
         let mut cursor = store.cold.cursor(Family::Meta, DEAD_PREFIX, &upper, None)?;
         cursor.seek(DEAD_PREFIX)?;
         while let Some((key, lsn)) = cursor.row() {
-            if let Some((db, incarnation, lsn)) = parse_dead(key, lsn)
+            if let (Some((db, incarnation)), Some(lsn)) =
+                (split_incarnation_key(DEAD_PREFIX, key), lsn_of(lsn))
                 && lsn <= upto
             {
                 done.push((key.to_vec(), db, incarnation));
@@ -254,8 +258,6 @@ fn is_range_empty(store: &Store, family: Family, from: &[u8], to: &[u8]) -> Resu
     Ok(cursor.row().is_none())
 }
 
-fn parse_dead(key: &[u8], lsn: &[u8]) -> Option<(DbId, Incarnation, Lsn)> {
-    let (db, incarnation) = key.strip_prefix(DEAD_PREFIX)?.split_first_chunk::<4>()?;
-    let incarnation = Incarnation(u64::from_be_bytes(incarnation.try_into().ok()?));
-    Some((DbId(u32::from_be_bytes(*db)), incarnation, Lsn(u64::from_be_bytes(lsn.try_into().ok()?))))
+fn lsn_of(row: &[u8]) -> Option<Lsn> {
+    Some(Lsn(u64::from_be_bytes(row.try_into().ok()?)))
 }

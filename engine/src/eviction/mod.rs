@@ -274,6 +274,8 @@ impl DiskGuard {
                 Wait::Retry => {}
                 Wait::Fetch(ticket) => ticket.wait()?,
                 Wait::Room(len) => self.core.wal.wait_room_blocking(*len, Duration::from_secs(1))?,
+                Wait::Held => std::thread::sleep(Duration::from_millis(1)),
+                Wait::Build(_) => unreachable!("a deletion stores no value"),
             }
             pins.push(wait);
         }

@@ -18,6 +18,7 @@ use crate::failpoint::Break;
 use crate::ids::{DbId, ExpireAt, ShardId};
 use crate::keyspace::entry::{BodyRef, Entry, flag};
 use crate::keyspace::store::{DATABASES, NEAR_MS, Store};
+use crate::tier::promote::Depth;
 use crate::tier::{Family, schema};
 use crate::txn::{CommitError, Core, Mode, Scratch, Wait};
 use crate::value::Value;
@@ -288,7 +289,7 @@ impl Reaper {
                 cursor.advance()?;
             }
         }
-        let ticket = self.core.promoter.fetch(found.iter().map(|(_, db, key)| (*db, &key[..])));
+        let ticket = self.core.promoter.fetch(found.iter().map(|(_, db, key)| (*db, &key[..])), Depth::Row);
         if let Some(ticket) = &ticket {
             ticket.wait()?;
         }
@@ -342,6 +343,8 @@ impl Reaper {
                 Wait::Retry => {}
                 Wait::Fetch(ticket) => ticket.wait()?,
                 Wait::Room(len) => self.core.wal.wait_room_blocking(*len, Duration::from_secs(1))?,
+                Wait::Held => std::thread::sleep(Duration::from_millis(1)),
+                Wait::Build(_) => unreachable!("a deletion stores no value"),
             }
             pins.push(wait);
         }

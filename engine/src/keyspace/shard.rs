@@ -21,13 +21,14 @@ use super::evict::Hand;
 use super::fetched::Fetched;
 use super::filter::ColdFilter;
 use super::hash::{KeyHash, KeyHasher};
+use super::parts::{Pages, Parts};
 use super::side::SideTables;
 use super::table::PageTable;
 use super::ticket::TicketState;
 use super::usage::{Usage, UsedAt};
 use crate::error::{Error, Result};
 use crate::ids::{DbId, ExpireAt, Incarnation, Lsn};
-use crate::value::string::{BigString, INLINE_MAX};
+use crate::value::string::{BigString, INLINE_MAX, StoredString};
 use crate::value::{Unresolved, Value};
 use crate::wal::effect::{Change, Effect, Replaced, StringBody, put_effect};
 
@@ -43,10 +44,14 @@ pub struct Shard {
     pub(super) dbs: Vec<DbShard>,
     /// What open snapshots need of entries that are no longer there.
     pub sides: SideTables,
-    /// Heap bytes of all entries, tombstones included, and of the images in `sides`.
+    /// Heap bytes of all entries, tombstones included, of the images in `sides` and of queued `parts`.
     pub bytes: usize,
-    /// Of these, bytes of dirty entries.
+    /// Of these, bytes of dirty entries and of queued parts.
     pub dirty_bytes: usize,
+    /// Values that are being built.
+    pub parts: Parts,
+    /// Keys that only the command with this number may change, until what it builds is published.
+    pub holds: Vec<(u64, DbId, Box<[u8]>)>,
     /// LSN of the last deletion that left no tombstone: whoever sees an absence may see this.
     pub gone_lsn: Lsn,
     /// Keys being read from the cold tier.
@@ -141,6 +146,8 @@ impl Shard {
             sides: SideTables::default(),
             bytes: 0,
             dirty_bytes: 0,
+            parts: Parts::default(),
+            holds: Vec::new(),
             gone_lsn: Lsn(0),
             fetches: HashMap::new(),
             hand: Hand::default(),
@@ -199,6 +206,7 @@ impl Shard {
         if !self.sides.is_empty() {
             self.keep_db(id);
         }
+        self.forget_parts(id);
         let at = self.dbs.iter().position(|db| db.id == id)?;
         let db = self.dbs.swap_remove(at);
         db.table.for_each(|entry| {
@@ -258,6 +266,11 @@ impl Shard {
     /// # Errors
     /// Only in replay: a delta whose base is not there (corruption).
     pub fn apply(&mut self, hash: KeyHash, effect: &Effect<'_>, lsn: Lsn, origin: Origin) -> Result<Applied> {
+        if let Change::Part { incarnation, page, bytes } = effect.change {
+            let (db, key) = (effect.db, Box::from(effect.key));
+            self.add_part(Pages { db, incarnation, page, bytes: Box::from(bytes), lsn, key });
+            return Ok(Applied::default());
+        }
         if !self.fetches.is_empty()
             && let Some(slot) = self.fetches.get_mut(&(effect.db, Box::from(effect.key)))
         {
@@ -291,7 +304,7 @@ impl Shard {
                 self.delta(hash, effect, lsn, origin)?;
                 Ok(Applied::default())
             }
-            Change::MapDb { .. } => Ok(Applied::default()),
+            Change::MapDb { .. } | Change::Part { .. } => Ok(Applied::default()),
         }
     }
 
@@ -316,6 +329,10 @@ impl Shard {
             StringBody::Int(value) => Body::Int(value),
             StringBody::Bytes(bytes) if bytes.len() <= INLINE_MAX => Body::Bytes(bytes),
             StringBody::Bytes(bytes) => Body::Boxed(Box::new(Value::String(BigString::from_bytes(bytes)))),
+            StringBody::Paged { incarnation, len } => {
+                self.publish(effect.db, incarnation, lsn);
+                Body::Boxed(Box::new(Value::Stored(StoredString::new(incarnation, len))))
+            }
         };
         let (before, done) = self.put_in_place(hash, effect, &body, deadline, is_raw, lsn);
         if done {
@@ -586,6 +603,8 @@ impl Shard {
                     } else {
                         string.set_range(offset, bytes);
                     }
+                } else if let Some(Value::Stored(stored)) = entry.boxed_mut() {
+                    stored.edit(offset, bytes);
                 }
             });
         }
@@ -788,6 +807,7 @@ fn hint_after(entry: &Entry, deadline: Option<ExpireAt>) -> Option<ExpireAt> {
 pub fn replaced(entry: &Entry, deadline: Option<ExpireAt>) -> Replaced {
     let pages = match entry.body() {
         BodyRef::Boxed(Value::String(string)) => string.paged().map(|paged| paged.incarnation),
+        BodyRef::Boxed(Value::Stored(stored)) => Some(stored.incarnation),
         _ => None,
     };
     Replaced { hint: hint_after(entry, deadline), pages }

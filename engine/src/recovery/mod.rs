@@ -19,13 +19,16 @@ use crate::ids::{DbId, DbIndex, ExpireAt, Lsn};
 use crate::keyspace::hash::SHARDS;
 use crate::keyspace::shard::{Origin, Shard};
 use crate::keyspace::store::{DATABASES, Store};
-use crate::tier::spill::{HIGHEST_LSN, SpillBatch, Which};
+use crate::tier::spill::{BUILDING_PREFIX, HIGHEST_LSN, SpillBatch, Which, split_incarnation_key};
 use crate::tier::{ColdStore, Family, Lookup, ReadTier};
 use crate::wal::RecordView;
 use crate::wal::effect::{Change, RecordBody};
 
 /// Records between two looks at memory.
 const CHECK_EVERY: u64 = 4096;
+
+/// Parts are written when they have so many bytes.
+const PART_BYTES_MAX: usize = 2 << 20;
 
 /// What the cold tier knows at opening.
 #[derive(Debug, Default)]
@@ -98,6 +101,8 @@ pub struct Replay<'s> {
     now_ms: u64,
     highest: Lsn,
     records: u64,
+    /// Bytes of parts that are not rows yet, at most.
+    part_bytes: usize,
     batch: SpillBatch,
     has_deltas: bool,
     decided: HashMap<(DbId, Box<[u8]>), bool>,
@@ -112,6 +117,7 @@ impl<'s> Replay<'s> {
             now_ms,
             highest,
             records: 0,
+            part_bytes: 0,
             batch: SpillBatch::default(),
             has_deltas: false,
             decided: HashMap::new(),
@@ -142,6 +148,12 @@ impl<'s> Replay<'s> {
             }
             let hash = self.store.hasher.hash(effect.key);
             let mut shard = self.store.lock(hash.shard);
+            if let Change::Part { bytes, .. } = effect.change {
+                // Rows of an incarnation of its own: they say the same however often they are written.
+                self.part_bytes += bytes.len();
+                self.store.apply(&mut shard, hash, &effect, record.lsn, Origin::Replay, self.now_ms)?;
+                continue;
+            }
             effects += 1;
             let first_decision = if effects > 1 && !decides_anew {
                 self.decided.get(&(effect.db, Box::from(effect.key)))
@@ -158,6 +170,9 @@ impl<'s> Replay<'s> {
                 let shard: &mut Shard = &mut shard;
                 self.store.apply(shard, hash, &effect, record.lsn, Origin::Replay, self.now_ms)?;
             }
+        }
+        if self.part_bytes > PART_BYTES_MAX {
+            self.write_parts()?;
         }
         self.records += 1;
         if self.records.is_multiple_of(CHECK_EVERY) {
@@ -246,9 +261,47 @@ impl<'s> Replay<'s> {
         Ok(())
     }
 
-    /// Ends the replay; returns the highest LSN of any row written.
-    pub fn finish(self) -> Lsn {
+    /// Writes the parts that were replayed.
+    fn write_parts(&mut self) -> Result<()> {
+        self.part_bytes = 0;
+        for id in Store::shard_ids() {
+            self.store.collect_side(id, &mut self.batch);
+            if self.batch.is_full() {
+                self.store.write_batch(&mut self.batch, &mut self.highest)?;
+            }
+        }
+        self.store.write_batch(&mut self.batch, &mut self.highest)
+    }
+
+    /// Ends the replay, whose last record is `last`; returns the highest LSN of any row written.
+    pub fn finish(mut self, last: Lsn) -> Result<Lsn> {
+        self.write_parts()?;
+        self.settle_building(last)?;
         self.store.has_unresolved.store(self.has_deltas, Ordering::Relaxed);
-        self.highest
+        Ok(self.highest)
+    }
+
+    /// Queues the death of every incarnation that was being built, or just made, and that its key
+    /// does not refer to now.
+    fn settle_building(&self, last: Lsn) -> Result<()> {
+        let store = self.store;
+        let mut upper = BUILDING_PREFIX.to_vec();
+        upper.push(0xff);
+        let mut found = Vec::new();
+        let mut cursor = store.cold.cursor(Family::Meta, BUILDING_PREFIX, &upper, None)?;
+        cursor.seek(BUILDING_PREFIX)?;
+        while let Some((row_key, key)) = cursor.row() {
+            let (db, incarnation) = split_incarnation_key(BUILDING_PREFIX, row_key)
+                .ok_or_else(|| meta_error("building/", DecodeError { what: "not an incarnation", at: 0 }))?;
+            found.push((db, incarnation, key.to_vec()));
+            cursor.advance()?;
+        }
+        drop(cursor);
+        for (db, incarnation, key) in found {
+            let is_live = store.is_live(db) && store.refers_to(db, &key, incarnation)?;
+            let mut shard = store.lock(store.hasher.hash(&key).shard);
+            shard.end_build(db, incarnation, last, is_live);
+        }
+        Ok(())
     }
 }

@@ -25,9 +25,10 @@ use crate::ids::{DbId, Incarnation};
 use crate::keyspace::entry::BodyRef;
 use crate::keyspace::fetched::Fetched;
 use crate::keyspace::hash::KeyHash;
+use crate::keyspace::shard::Shard;
 use crate::keyspace::store::Store;
 use crate::keyspace::ticket::TicketState;
-use crate::tier::schema::{self, RowBody};
+use crate::tier::schema;
 use crate::tier::{ColdSnapshot, Family, Lookup, ReadTier};
 use crate::value::Value;
 use crate::value::string::PAGE_BYTES;
@@ -72,9 +73,20 @@ impl Drop for FetchTicket {
     }
 }
 
+/// How much of a key to bring into memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Depth {
+    /// What the row says. A published value stays in the cold tier.
+    Row,
+    /// All bytes of the value.
+    Whole,
+}
+
 /// One key to read.
 #[derive(Debug)]
 struct Job {
+    /// The key's entry is there, without its bytes: these pages have them.
+    pages: Option<(Incarnation, u64)>,
     db: DbId,
     hash: KeyHash,
     key: Box<[u8]>,
@@ -102,24 +114,30 @@ impl Promoter {
     }
 
     /// Brings keys into memory. `None`: all are resident or known to be absent.
-    pub fn fetch<'k>(&self, keys: impl Iterator<Item = (DbId, &'k [u8])>) -> Option<FetchTicket> {
+    pub fn fetch<'k>(
+        &self,
+        keys: impl Iterator<Item = (DbId, &'k [u8])>,
+        depth: Depth,
+    ) -> Option<FetchTicket> {
         let state = Arc::new(TicketState::default());
         let mut waits = 0;
         let (mut jobs, mut rest): (Vec<Job>, Vec<Job>) = (Vec::new(), Vec::new());
         for (db, key) in keys {
             let hash = self.store.hasher.hash(key);
             let mut shard = self.store.lock(hash.shard);
-            if !shard.needs_fetch(db, hash, key) {
+            let pages = shard.stored_at(db, hash, key).filter(|_| depth == Depth::Whole);
+            if pages.is_none() && !shard.needs_fetch(db, hash, key) {
                 continue;
             }
             waits += 1;
             state.add_one();
             if shard.begin_fetch(db, key, &state) {
-                let is_expected = shard.db(db).is_some_and(|part| part.filter.is_complete());
+                let is_expected =
+                    pages.is_some() || shard.db(db).is_some_and(|part| part.filter.is_complete());
                 drop(shard);
                 let mut row_key = Vec::with_capacity(8 + key.len());
                 schema::put_row_key(&mut row_key, db, hash.bucket, key);
-                let job = Job { db, hash, key: Box::from(key), row_key };
+                let job = Job { pages, db, hash, key: Box::from(key), row_key };
                 if is_expected { rest.push(job) } else { jobs.push(job) }
             }
         }
@@ -177,6 +195,10 @@ impl Promoter {
 
     /// Reads sorted jobs and completes all that got an answer; returns the others.
     fn read(&self, jobs: Vec<Job>, tier: ReadTier) -> Vec<Job> {
+        let (jobs, loads): (Vec<Job>, Vec<Job>) = jobs.into_iter().partition(|job| job.pages.is_none());
+        for job in loads {
+            self.load(&job);
+        }
         if jobs.is_empty() {
             return jobs;
         }
@@ -191,8 +213,6 @@ impl Promoter {
                     self.complete(job, Ok(None));
                     true
                 }
-                // Pages need the disk.
-                Lookup::Found(row) if tier == ReadTier::Cached && is_paged(row) => false,
                 Lookup::Found(row) => {
                     self.complete(job, Ok(Some(row)));
                     true
@@ -218,12 +238,35 @@ impl Promoter {
         rest
     }
 
+    /// Reads the pages of an entry that has no bytes in memory.
+    fn load(&self, job: &Job) {
+        let Some((incarnation, len)) = job.pages else { return };
+        let (store, mut pages) = (&self.store, Vec::new());
+        let mut outcome = read_pages(store, None, job.db, incarnation, len, &job.key, &mut pages);
+        let mut shard = store.lock(job.hash.shard);
+        let Some(slot) = shard.end_fetch(job.db, &job.key) else { return };
+        // The pages of a value that was replaced or flushed away meanwhile may be gone already.
+        if slot.is_stale || shard.db(job.db).is_none() {
+            outcome = Ok(());
+        } else if outcome.is_ok() {
+            shard.load(job.hash, job.db, &job.key, incarnation, pages);
+            store.stats.promoted.fetch_add(1, Ordering::Relaxed);
+        }
+        let pin = |shard: &mut Shard| shard.pin(job.db, job.hash, &job.key);
+        let waiters: Vec<_> = slot.waiters.into_iter().map(|waiter| (waiter, pin(&mut shard))).collect();
+        store.relieve(&mut shard);
+        drop(shard);
+        for (waiter, pinned) in waiters {
+            let is_waiting = waiter.complete_one(pinned.then_some((job.db, &job.key)), outcome.clone().err());
+            if pinned && !is_waiting {
+                store.unpin(job.db, &job.key);
+            }
+        }
+    }
+
     /// Ends the fetch of one key: installs what was read and wakes who waits.
     fn complete(&self, job: &Job, row: Result<Option<&[u8]>>) {
-        let mut pages = Vec::new();
-        let decoded = row.and_then(|row| {
-            row.map(|row| decode(&self.store, job.db, &job.key, row, &mut pages)).transpose()
-        });
+        let decoded = row.and_then(|row| row.map(|row| decode(&job.key, row)).transpose());
         let mut shard = self.store.lock(job.hash.shard);
         let Some(slot) = shard.end_fetch(job.db, &job.key) else { return };
         // Of a record that was changed or flushed away meanwhile, the pages may be gone already.
@@ -263,22 +306,10 @@ impl Promoter {
     }
 }
 
-fn is_paged(row: &[u8]) -> bool {
-    matches!(schema::read_row(row), Ok(row) if matches!(row.body, RowBody::Paged { .. }))
-}
-
-/// Decodes a row and, for a paged string, reads its pages into `pages`.
-pub fn decode<'a>(
-    store: &Store,
-    db: DbId,
-    key: &[u8],
-    row: &'a [u8],
-    pages: &'a mut Vec<u8>,
-) -> Result<Fetched<'a>> {
+/// Decodes a row. The bytes of a paged string stay in the cold tier until somebody reads them.
+pub fn decode<'a>(key: &[u8], row: &'a [u8]) -> Result<Fetched<'a>> {
     let row = schema::read_row(row).map_err(|error| schema::row_error(Family::Keys, key, error))?;
-    let RowBody::Paged { incarnation, len } = row.body else { return Ok(Fetched { row, pages: None }) };
-    read_pages(store, None, db, incarnation, len, key, pages)?;
-    Ok(Fetched { row, pages: Some(pages) })
+    Ok(Fetched { row, pages: None })
 }
 
 /// Reads all pages of a paged string, as of a view or of now.
@@ -306,7 +337,10 @@ pub fn read_pages(
         let mut page_key = Vec::new();
         schema::put_page_key(&mut page_key, db, incarnation, (out.len() / PAGE_BYTES) as u32);
         match cursor.row() {
-            Some((key, page)) if key == page_key && page.len() == expected => out.extend_from_slice(page),
+            // The last page may be longer: replay starts from a state that the rows have left behind.
+            Some((key, page)) if key == page_key && page.len() >= expected => {
+                out.extend_from_slice(&page[..expected]);
+            }
             _ => return Err(damaged()),
         }
         cursor.advance()?;
@@ -331,17 +365,18 @@ impl Promoter {
             return Ok(());
         }
         for id in Store::shard_ids() {
-            let mut waiting: Vec<(DbId, Box<[u8]>)> = Vec::new();
-            for part in store.lock(id).dbs() {
-                part.table.for_each(|entry| {
-                    if matches!(entry.body(), BodyRef::Boxed(Value::Unresolved(_))) {
-                        waiting.push((part.id, Box::from(entry.key())));
+            loop {
+                let waiting = waiting_in(&store.lock(id));
+                if waiting.is_empty() {
+                    break;
+                }
+                // The row first; a long string needs its pages too.
+                for chunk in waiting.chunks(256) {
+                    if let Some(ticket) =
+                        self.fetch(chunk.iter().map(|(db, key)| (*db, &key[..])), Depth::Whole)
+                    {
+                        ticket.wait()?;
                     }
-                });
-            }
-            for chunk in waiting.chunks(256) {
-                if let Some(ticket) = self.fetch(chunk.iter().map(|(db, key)| (*db, &key[..]))) {
-                    ticket.wait()?;
                 }
             }
         }
@@ -349,4 +384,22 @@ impl Promoter {
         store.has_unresolved.store(false, Ordering::Release);
         Ok(())
     }
+}
+
+/// Keys whose logged changes wait for their row or their pages.
+fn waiting_in(shard: &Shard) -> Vec<(DbId, Box<[u8]>)> {
+    let mut waiting = Vec::new();
+    for part in shard.dbs() {
+        part.table.for_each(|entry| {
+            let is_waiting = match entry.body() {
+                BodyRef::Boxed(Value::Unresolved(_)) => true,
+                BodyRef::Boxed(Value::Stored(stored)) => stored.has_edits(),
+                _ => false,
+            };
+            if is_waiting {
+                waiting.push((part.id, Box::from(entry.key())));
+            }
+        });
+    }
+    waiting
 }

@@ -15,12 +15,13 @@ use crate::failpoint::{Break, CrashPoint};
 use crate::ids::{DbId, ExpireAt, Incarnation, Lsn, ShardId};
 use crate::keyspace::entry::{Body, BodyRef, Entry, Kind, flag};
 use crate::keyspace::hash::KeyHash;
+use crate::keyspace::parts::Pages;
 use crate::keyspace::shard::Shard;
 use crate::keyspace::store::Store;
 use crate::tier::schema::{self, Row, RowBody};
 use crate::tier::{ColdBatch, Family};
 use crate::value::Value;
-use crate::value::string::PAGED_MIN;
+use crate::value::string::{PAGE_BYTES, PAGED_MIN};
 
 /// A batch is sent when its rows have this many bytes.
 pub const BATCH_BYTES: usize = 1 << 20;
@@ -31,6 +32,10 @@ const BATCH_ROWS: usize = 4096;
 pub const HIGHEST_LSN: &[u8] = b"highest-lsn";
 /// Prefix of the `meta` rows of dead incarnations: prefix | db id (4) | incarnation (8) -> LSN (8).
 pub const DEAD_PREFIX: &[u8] = b"dead/";
+
+/// Prefix of the `meta` rows of incarnations that are being built or were just made: prefix |
+/// db id (4) | incarnation (8) -> the key they are for. See [`crate::keyspace::parts`].
+pub const BUILDING_PREFIX: &[u8] = b"building/";
 
 /// Which dirty entries to write back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +52,8 @@ pub struct SpillBatch {
     rows: ColdBatch,
     items: Vec<Item>,
     max_lsn: Lsn,
+    /// Incarnations that its pages begin.
+    begun: Vec<(DbId, Incarnation, Lsn)>,
     /// Buffers.
     key: Vec<u8>,
     value: Vec<u8>,
@@ -139,19 +146,32 @@ impl Store {
         for (at, bucket) in late {
             shard.watch(at, db, bucket);
         }
+        for (db, incarnation, lsn) in batch.begun.drain(..) {
+            shard.parts.settle(db, incarnation, lsn);
+        }
         shard.note_grown(grown);
         next
     }
 
-    /// Hints that are no longer right and incarnations that died: their rows go first.
+    /// Copies what a shard has besides entries: hints, deaths, parts.
+    pub fn collect_side(&self, id: ShardId, batch: &mut SpillBatch) {
+        self.collect_side_rows(&mut self.lock(id), batch);
+    }
+
+    /// Hints that are no longer right, parts, and incarnations that died: their rows go first.
     fn collect_side_rows(&self, shard: &mut Shard, batch: &mut SpillBatch) {
         for (db, at, key) in shard.stale_hints.drain(..) {
             batch.key.clear();
             schema::put_expires_key(&mut batch.key, db, at, self.hasher.hash(&key).bucket, &key);
             batch.rows.delete(Family::Expires, &batch.key);
         }
+        for pages in shard.take_parts() {
+            put_pages(batch, &pages);
+        }
         for (db, incarnation, lsn) in shard.dead_pages.drain(..) {
             batch.rows.put(Family::Meta, &dead_key(db, incarnation), &lsn.0.to_be_bytes());
+            // Not before the death is in the queue: a crash would lose sight of the pages.
+            batch.rows.delete(Family::Meta, &building_key(db, incarnation));
             batch.max_lsn = batch.max_lsn.max(lsn);
         }
     }
@@ -169,8 +189,10 @@ impl Store {
         if !entry.has(flag::DIRTY) || entry.has(flag::IN_FLIGHT) {
             return None;
         }
-        if matches!(entry.body(), BodyRef::Boxed(Value::Unresolved(_))) {
-            return None;
+        match entry.body() {
+            BodyRef::Boxed(Value::Unresolved(_)) => return None,
+            BodyRef::Boxed(Value::Stored(stored)) if stored.has_edits() => return None,
+            _ => {}
         }
         if let Which::Cool { durable } = which {
             if entry.lsn() > durable {
@@ -214,8 +236,10 @@ impl Store {
         if let Some(Value::String(string)) = entry.boxed_mut()
             && (string.len() > PAGED_MIN || string.paged().is_some())
         {
+            let is_new = string.paged().is_none();
             let fresh = self.allot_incarnation();
             let (incarnation, pages) = string.take_dirty_pages(fresh);
+            let begun = is_new.then_some(incarnation);
             let mut page_key = Vec::with_capacity(16);
             for page in pages {
                 page_key.clear();
@@ -223,12 +247,19 @@ impl Store {
                 batch.rows.put(Family::Elements, &page_key, string.page(page));
             }
             let body = RowBody::Paged { incarnation, len: string.len() as u64 };
+            if let Some(incarnation) = begun {
+                batch.rows.put(Family::Meta, &building_key(db, incarnation), entry.key());
+                batch.begun.push((db, incarnation, lsn));
+            }
             return put_row(batch, &Row { lsn, deadline, is_raw, body });
         }
         let body = match entry.body() {
             BodyRef::Int(value) => RowBody::Int(value),
             BodyRef::Bytes(bytes) => RowBody::Bytes(bytes),
             BodyRef::Boxed(Value::String(string)) => RowBody::Bytes(string.as_bytes()),
+            BodyRef::Boxed(Value::Stored(stored)) => {
+                RowBody::Paged { incarnation: stored.incarnation, len: stored.len }
+            }
             _ => return,
         };
         put_row(batch, &Row { lsn, deadline, is_raw, body });
@@ -298,6 +329,17 @@ impl Store {
     }
 }
 
+/// Copies queued parts; the same batch says that the incarnation is being built.
+fn put_pages(batch: &mut SpillBatch, pages: &Pages) {
+    batch.rows.put(Family::Meta, &building_key(pages.db, pages.incarnation), &pages.key);
+    for (page, bytes) in (pages.page..).zip(pages.bytes.chunks(PAGE_BYTES)) {
+        batch.key.clear();
+        schema::put_page_key(&mut batch.key, pages.db, pages.incarnation, page);
+        batch.rows.put(Family::Elements, &batch.key, bytes);
+    }
+    batch.max_lsn = batch.max_lsn.max(pages.lsn);
+}
+
 fn put_row(batch: &mut SpillBatch, row: &Row<'_>) {
     batch.value.clear();
     schema::put_row(&mut batch.value, row);
@@ -328,7 +370,25 @@ fn drop_noted_hint(entry: &mut Entry) {
 /// Key of the `meta` row of a dead incarnation.
 #[must_use]
 pub fn dead_key(db: DbId, incarnation: Incarnation) -> Vec<u8> {
-    let mut key = DEAD_PREFIX.to_vec();
+    incarnation_key(DEAD_PREFIX, db, incarnation)
+}
+
+/// Key of the `meta` row of an incarnation that is being built.
+#[must_use]
+pub fn building_key(db: DbId, incarnation: Incarnation) -> Vec<u8> {
+    incarnation_key(BUILDING_PREFIX, db, incarnation)
+}
+
+/// Reads the key of a `meta` row that names an incarnation.
+#[must_use]
+pub fn split_incarnation_key(prefix: &[u8], key: &[u8]) -> Option<(DbId, Incarnation)> {
+    let (db, incarnation) = key.strip_prefix(prefix)?.split_first_chunk::<4>()?;
+    let incarnation = Incarnation(u64::from_be_bytes(incarnation.try_into().ok()?));
+    Some((DbId(u32::from_be_bytes(*db)), incarnation))
+}
+
+fn incarnation_key(prefix: &[u8], db: DbId, incarnation: Incarnation) -> Vec<u8> {
+    let mut key = prefix.to_vec();
     key.extend_from_slice(&db.0.to_be_bytes());
     key.extend_from_slice(&incarnation.0.to_be_bytes());
     key

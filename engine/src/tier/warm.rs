@@ -20,7 +20,7 @@ use crate::env::{FileSystem, OpenMode};
 use crate::error::{Error, Result};
 use crate::ids::DbIndex;
 use crate::keyspace::store::{DATABASES, Store};
-use crate::tier::promote::Promoter;
+use crate::tier::promote::{Depth, Promoter};
 use crate::tier::{Family, schema};
 
 const NAME: &str = "hotset";
@@ -182,7 +182,7 @@ fn promote(store: &Store, promoter: &Promoter, index: DbIndex, buckets: &[u32]) 
         }
     }
     drop(cursor);
-    if let Some(ticket) = promoter.fetch(keys.iter().map(|key| (db, &key[..]))) {
+    if let Some(ticket) = promoter.fetch(keys.iter().map(|key| (db, &key[..])), Depth::Row) {
         ticket.wait()?;
     }
     Ok(keys.len() as u64)

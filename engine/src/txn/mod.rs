@@ -14,6 +14,7 @@
 //! command that reads a key it has itself changed before is a programming error and panics
 //! while nothing has changed yet.
 
+pub mod build;
 mod plan;
 
 use std::collections::HashSet;
@@ -22,19 +23,20 @@ use std::sync::atomic::Ordering;
 
 use parking_lot::lock_api::RawMutex as _;
 
+use build::{BuildOrder, Builds};
 pub use plan::{Found, ValueRef};
 
 use crate::codec::Reader;
 use crate::error::{Error, Result};
 use crate::failpoint::{Break, CrashPoint};
 use crate::hook::Hook;
-use crate::ids::{DbId, DbIndex, Lsn, ShardId};
+use crate::ids::{DbId, DbIndex, Incarnation, Lsn, ShardId};
 use crate::keyspace::hash::{KeyHash, SHARDS};
 use crate::keyspace::shard::{Origin, Shard};
 use crate::keyspace::store::Store;
 use crate::keyspace::usage::Usage;
 use crate::tier::ColdBatch;
-use crate::tier::promote::{FetchTicket, Promoter};
+use crate::tier::promote::{Depth, FetchTicket, Promoter};
 use crate::wal::effect::{Change, Operation, Total, put_head, read_effect};
 use crate::wal::{AppendError, Wal};
 
@@ -83,6 +85,8 @@ pub struct Scratch {
     more_shards: u64,
     missing: Vec<(DbId, Box<[u8]>)>,
     rounds: u32,
+    /// Only commands that store large values have it.
+    builds: Option<Box<Builds>>,
 }
 
 /// The private state of a key that this transaction has changed.
@@ -94,6 +98,8 @@ struct Touched {
     key: (usize, usize),
     exists: bool,
     has_deadline: bool,
+    /// The incarnation that this transaction gave it.
+    pages: Option<Incarnation>,
 }
 
 #[derive(Clone, Copy)]
@@ -114,6 +120,10 @@ pub enum Wait {
     Fetch(FetchTicket),
     /// Room in the log for so many bytes.
     Room(usize),
+    /// A large value to be built; give the outcome to the scratch buffers. Release what was fetched.
+    Build(BuildOrder),
+    /// Another command that holds a key; ask again in a moment.
+    Held,
 }
 
 /// What a commit did.
@@ -210,6 +220,9 @@ impl Scratch {
         self.more_shards = 0;
         self.rounds = 0;
         self.missing.clear();
+        if self.builds.is_some() {
+            self.builds = None;
+        }
     }
 
     #[inline]
@@ -281,13 +294,22 @@ impl<'e> Txn<'e> {
     /// for before the command runs again.
     pub fn abandon(mut self) -> Wait {
         self.unlock();
-        self.scratch.rounds += 1;
         self.core.store.stats.restarts.fetch_add(1, Ordering::Relaxed);
+        if let Some(builds) = &mut self.scratch.builds {
+            // Neither is a reason to lock all shards.
+            if std::mem::take(&mut builds.is_held) {
+                return Wait::Held;
+            }
+            if let Some(order) = builds.ordered.take() {
+                return Wait::Build(order);
+            }
+        }
+        self.scratch.rounds += 1;
         if self.scratch.missing.is_empty() {
             return Wait::Retry;
         }
         let missing = std::mem::take(&mut self.scratch.missing);
-        match self.core.promoter.fetch(missing.iter().map(|(db, key)| (*db, &key[..]))) {
+        match self.core.promoter.fetch(missing.iter().map(|(db, key)| (*db, &key[..])), Depth::Whole) {
             Some(ticket) => Wait::Fetch(ticket),
             None => Wait::Retry,
         }

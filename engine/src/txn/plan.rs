@@ -1,5 +1,8 @@
 //! What a command can do inside a transaction: read entries and plan changes.
 
+use std::sync::atomic::Ordering;
+
+use super::build::{BuildOrder, Hold, TRIES};
 use super::{Interrupt, TotalChange, Touched, Txn};
 use crate::error::Error;
 use crate::eviction::policy::Lfu;
@@ -9,9 +12,10 @@ use crate::keyspace::entry::{BodyRef, Entry, flag};
 use crate::keyspace::hash::KeyHash;
 use crate::keyspace::shard::{FREQ_MAX, replaced};
 use crate::keyspace::usage::{Usage, UsedAt};
-use crate::tier::promote::decode;
+use crate::tier::promote::{decode, read_pages};
 use crate::tier::schema;
 use crate::tier::{Family, Lookup, ReadTier};
+use crate::value::string::PAGED_MIN;
 use crate::value::{TypeTag, Value};
 use crate::wal::effect::{Change, Effect, Operation, Replaced, StringBody, put_effect};
 
@@ -48,6 +52,9 @@ pub struct Found<'a> {
     /// LSN of the last change.
     pub lsn: Lsn,
 }
+
+/// Values longer than this are built from parts whatever a record may hold.
+const BUILT_MIN: usize = 16 << 20;
 
 /// Up to this many changed keys are searched one by one.
 const LINEAR_MAX: usize = 8;
@@ -87,6 +94,9 @@ impl<'e> Txn<'e> {
         }
         if !self.is_alive(hash, db, key)? {
             return Ok(None);
+        }
+        if self.shard(hash.shard).stored_at(db, hash, key).is_some() {
+            self.miss(hash, db, key)?;
         }
         let rules = &self.core.store.usage;
         let counting = if is_access { rules.counting() } else { None };
@@ -152,9 +162,71 @@ impl<'e> Txn<'e> {
         let hash = self.hash(key);
         let db = self.db_id(db, hash)?;
         let before = self.before(hash, db, key, deadline)?;
+        let body = match body {
+            StringBody::Bytes(bytes) if self.is_large(bytes.len()) => self.built(db, key, bytes)?,
+            body => body,
+        };
         let at = self.push(hash, db, key, Change::Put { body, deadline, old: before.old, is_raw });
         self.note(hash, db, key, at, &before, (true, deadline.is_some()));
+        if let StringBody::Paged { incarnation, .. } = body
+            && let Some(at) = self.touched_at(hash, db, key)
+        {
+            self.scratch.touched[at].pages = Some(incarnation);
+        }
         Ok(())
+    }
+
+    /// Whether a value must be built from parts, so that the record stays within its bound.
+    #[inline]
+    fn is_large(&self, len: usize) -> bool {
+        if len <= PAGED_MIN {
+            return false;
+        }
+        let limit = self.core.commit_max.load(Ordering::Relaxed);
+        len > (limit / 4).min(BUILT_MIN) || self.scratch.effects.len() + len > limit / 2
+    }
+
+    /// What was built of these bytes for the key; orders it if nothing was.
+    #[cold]
+    fn built<'b>(&mut self, db: DbId, key: &[u8], bytes: &[u8]) -> Result<StringBody<'b>, Interrupt> {
+        let is_blind = self.core.store.failpoints.breaks(Break::OneCommitOneRecord);
+        let builds = self.scratch.builds.get_or_insert_default();
+        match builds.find(db, key, bytes, is_blind) {
+            Ok(built) => {
+                let (incarnation, len) = built.pages();
+                return Ok(StringBody::Paged { incarnation, len });
+            }
+            Err(has_changed) => builds.failures += u32::from(has_changed),
+        }
+        if builds.failures >= TRIES && builds.hold.is_none() {
+            self.hold();
+        }
+        let builds = self.scratch.builds.get_or_insert_default();
+        builds.ordered = Some(BuildOrder::new(db, key, bytes));
+        Err(Interrupt)
+    }
+
+    /// Keeps others from changing the command's keys from now on.
+    fn hold(&mut self) {
+        let db = self.core.store.db_id(self.db);
+        let shards = self.keys.iter().map(|key| self.hash(key).shard).collect();
+        let hold = Hold::new(&self.core.store, shards);
+        for key in self.keys {
+            let shard = self.hash(key).shard;
+            self.shard(shard).holds.push((hold.number(), db, Box::from(*key)));
+        }
+        self.scratch.builds.get_or_insert_default().hold = Some(hold);
+    }
+
+    /// Whether another command keeps this one from changing a key.
+    fn is_held(&mut self, hash: KeyHash, db: DbId, key: &[u8]) -> bool {
+        let shard = self.shard(hash.shard);
+        if !shard.holds.iter().any(|(_, held_db, held)| *held_db == db && **held == *key) {
+            return false;
+        }
+        let builds = self.scratch.builds.get_or_insert_default();
+        builds.is_held = builds.hold.is_none();
+        builds.is_held
     }
 
     /// Deletes a key; whether it was there.
@@ -189,11 +261,17 @@ impl<'e> Txn<'e> {
 
     /// Appends to a string that exists. Logs only the new bytes.
     pub fn append(&mut self, key: &[u8], bytes: &[u8]) -> Result<(), Interrupt> {
+        if self.is_large(bytes.len()) {
+            return self.rewrite(key, None, bytes);
+        }
         self.edit(key, |base| Change::Append { base, bytes })
     }
 
     /// Overwrites bytes of a string that exists, filling a gap with zeros. Logs only these bytes.
     pub fn set_range(&mut self, key: &[u8], offset: usize, bytes: &[u8]) -> Result<(), Interrupt> {
+        if self.is_large(bytes.len()) {
+            return self.rewrite(key, Some(offset), bytes);
+        }
         self.edit(key, |base| Change::SetRange { base, offset: offset as u64, bytes })
     }
 
@@ -209,6 +287,25 @@ impl<'e> Txn<'e> {
             (None, None, _) => return,
         };
         self.usage = Some((db, Box::from(key), usage));
+    }
+
+    /// Edits a string by storing it anew: more bytes change than a record may hold.
+    #[cold]
+    fn rewrite(&mut self, key: &[u8], offset: Option<usize>, bytes: &[u8]) -> Result<(), Interrupt> {
+        let found = self.peek(key)?.expect("the command looked the key up");
+        let deadline = found.deadline;
+        let mut digits = itoa::Buffer::new();
+        let current = match found.value {
+            ValueRef::Int(value) => digits.format(value).as_bytes(),
+            ValueRef::Bytes(bytes) => bytes,
+        };
+        let at = offset.unwrap_or(current.len());
+        let len = current.len().max(at + bytes.len());
+        let mut edited = Vec::with_capacity(len);
+        edited.extend_from_slice(current);
+        edited.resize(len, 0);
+        edited[at..at + bytes.len()].copy_from_slice(bytes);
+        self.put_string_in(self.db, key, StringBody::Bytes(&edited), deadline, true)
     }
 
     fn edit<'b>(&mut self, key: &[u8], change: impl FnOnce(Lsn) -> Change<'b>) -> Result<(), Interrupt> {
@@ -352,10 +449,16 @@ impl<'e> Txn<'e> {
 
     fn read_now(&mut self, hash: KeyHash, db: DbId, key: &[u8]) -> Result<(), Error> {
         let store = &self.core.store;
-        let (mut row_key, mut row, mut pages) = (Vec::new(), Vec::new(), Vec::new());
+        if let Some((incarnation, len)) = self.shard(hash.shard).stored_at(db, hash, key) {
+            let mut pages = Vec::new();
+            read_pages(store, None, db, incarnation, len, key, &mut pages)?;
+            self.shard(hash.shard).load(hash, db, key, incarnation, pages);
+            return Ok(());
+        }
+        let (mut row_key, mut row) = (Vec::new(), Vec::new());
         schema::put_row_key(&mut row_key, db, hash.bucket, key);
         let found = match store.cold.get(Family::Keys, &row_key, ReadTier::Disk, &mut row)? {
-            Lookup::Found(row) => Some(decode(store, db, key, row, &mut pages)?),
+            Lookup::Found(row) => Some(decode(key, row)?),
             Lookup::Absent | Lookup::NotCached => None,
         };
         // Not pinned, but nobody can evict it before this transaction unlocks.
@@ -387,7 +490,10 @@ impl<'e> Txn<'e> {
         key: &[u8],
         deadline: Option<ExpireAt>,
     ) -> Result<Before, Interrupt> {
-        let touched = self.touched(hash, db, key).map(|t| (t.exists, t.has_deadline));
+        if !self.shard(hash.shard).holds.is_empty() && self.is_held(hash, db, key) {
+            return Err(Interrupt);
+        }
+        let touched = self.touched(hash, db, key).map(|t| (t.exists, t.has_deadline, t.pages));
         if touched.is_none() && !self.is_alive(hash, db, key)? {
             // It may just have expired: then the plan holds its deletion, and says so.
             return Ok(Before { exists: false, has_deadline: false, lsn: Lsn(0), old: Replaced::default() });
@@ -398,8 +504,9 @@ impl<'e> Txn<'e> {
             Some(entry) => before_of(entry, deadline),
             None => Before { exists: false, has_deadline: false, lsn: Lsn(0), old: Replaced::default() },
         };
-        if let Some((exists, has_deadline)) = touched {
+        if let Some((exists, has_deadline, pages)) = touched {
             (before.exists, before.has_deadline) = (exists, has_deadline);
+            before.old.pages = pages.or(before.old.pages);
         }
         Ok(before)
     }
@@ -441,7 +548,8 @@ impl<'e> Txn<'e> {
             return;
         }
         let scratch = &mut *self.scratch;
-        let touched = Touched { db, table: hash.table, key: (key_at, key.len()), exists, has_deadline };
+        let touched =
+            Touched { db, table: hash.table, key: (key_at, key.len()), exists, has_deadline, pages: None };
         scratch.touched.push(touched);
         let len = scratch.touched.len();
         if len > LINEAR_MAX {

@@ -3,13 +3,15 @@
 pub mod string;
 
 use crate::ids::Lsn;
-use string::BigString;
+use string::{BigString, StoredString};
 
 /// A value that does not fit inline in its entry.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Value {
     /// A string too long for the entry.
     String(BigString),
+    /// A string whose bytes are pages in the cold tier and not in memory.
+    Stored(StoredString),
     /// Deltas replayed from the log whose base is a row not read yet.
     Unresolved(Unresolved),
 }
@@ -28,6 +30,7 @@ impl Value {
         std::mem::size_of::<Value>()
             + match self {
                 Value::String(string) => string.heap_bytes(),
+                Value::Stored(stored) => stored.heap_bytes(),
                 Value::Unresolved(waiting) => {
                     waiting.deltas.capacity() * 40 + waiting.deltas.iter().map(|d| d.2.len()).sum::<usize>()
                 }

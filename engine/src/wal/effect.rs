@@ -6,7 +6,7 @@
 //! An effect that moves a deadline carries the old one, so that replay can remove its hint row.
 //!
 //! ```text
-//! body     version (1 byte, 1) | commit time, Unix ms (varint) | totals | effects
+//! body     version (1 byte, 2) | commit time, Unix ms (varint) | totals | effects
 //! totals   count (varint), then each: db id | shard (1 byte) | keys | keys with deadline
 //! effect   tag (1 byte) | operation (1 byte) | db id | key | fields of the tag
 //!   1 PutBytes     flags (1 byte) | deadline? | old hint? | old pages? | bytes
@@ -16,18 +16,24 @@
 //!   5 Append       base LSN | bytes
 //!   6 SetRange     base LSN | offset | bytes
 //!   7 MapDb        (no key) index (1 byte); the effect's db id is the new one
+//!   8 PutPaged     flags (1 byte) | deadline? | old hint? | old pages? | incarnation | length
+//!   9 Part         incarnation | first page | bytes
 //! ```
 //!
 //! Numbers are varints, keys and bytes are length-prefixed. Flags of a put: 1 deadline follows,
 //! 2 old hint follows, 4 the string was made by editing, 8 old pages follow. The old hint is the
 //! deadline whose row in `expires` may exist, the old pages are the incarnation whose rows in
 //! `elements` die with this change.
+//!
+//! A value too large for one record comes as parts: pages of an incarnation that no key has yet, in
+//! records of their own. The record with `PutPaged` gives it to the key that every part names.
 
 use crate::codec::{DecodeError, Reader, put_bytes, put_varint, put_zigzag};
 use crate::ids::{DbId, DbIndex, ExpireAt, Incarnation, Lsn, ShardId};
+use crate::value::string::STRING_MAX;
 
 /// The version of records that is written and read.
-pub const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;
 
 macro_rules! operations {
     ($($(#[$doc:meta])* $name:ident = $code:literal, $text:literal;)*) => {
@@ -118,6 +124,11 @@ pub struct Total {
 pub enum StringBody<'a> {
     Int(i64),
     Bytes(&'a [u8]),
+    /// The bytes came as parts and are rows of `elements`.
+    Paged {
+        incarnation: Incarnation,
+        len: u64,
+    },
 }
 
 /// Derived rows of the state that an absolute effect replaces.
@@ -154,6 +165,9 @@ pub enum Change<'a> {
     SetRange { base: Lsn, offset: u64, bytes: &'a [u8] },
     /// A client's database number now means `Effect::db`.
     MapDb { index: DbIndex },
+    /// Pages, from number `page` on, of a value that is being built for the key. The key itself does
+    /// not change.
+    Part { incarnation: Incarnation, page: u32, bytes: &'a [u8] },
 }
 
 impl Change<'_> {
@@ -184,6 +198,8 @@ pub fn put_effect(out: &mut Vec<u8>, effect: &Effect<'_>) -> usize {
         Change::Append { .. } => 5,
         Change::SetRange { .. } => 6,
         Change::MapDb { .. } => 7,
+        Change::Put { body: StringBody::Paged { .. }, .. } => 8,
+        Change::Part { .. } => 9,
     };
     out.push(tag);
     out.push(effect.operation as u8);
@@ -208,6 +224,10 @@ pub fn put_effect(out: &mut Vec<u8>, effect: &Effect<'_>) -> usize {
             match body {
                 StringBody::Int(value) => put_zigzag(out, value),
                 StringBody::Bytes(bytes) => put_bytes(out, bytes),
+                StringBody::Paged { incarnation, len } => {
+                    put_varint(out, incarnation.0);
+                    put_varint(out, len);
+                }
             }
         }
         Change::Delete { old } => {
@@ -229,6 +249,11 @@ pub fn put_effect(out: &mut Vec<u8>, effect: &Effect<'_>) -> usize {
             put_bytes(out, bytes);
         }
         Change::MapDb { index } => out.push(index.0),
+        Change::Part { incarnation, page, bytes } => {
+            put_varint(out, incarnation.0);
+            put_varint(out, u64::from(page));
+            put_bytes(out, bytes);
+        }
     }
     key_at
 }
@@ -241,7 +266,7 @@ pub fn read_effect<'a>(reader: &mut Reader<'a>) -> Result<Effect<'a>, DecodeErro
     let db = DbId(reader.varint_u32()?);
     let key = if tag == 7 { &[][..] } else { reader.bytes()? };
     let change = match tag {
-        1 | 2 => {
+        1 | 2 | 8 => {
             let flags = reader.u8()?;
             if flags & !(FLAG_DEADLINE | FLAG_HINT | FLAG_RAW | FLAG_PAGES) != 0 {
                 return Err(reader.error("unknown flags"));
@@ -250,8 +275,11 @@ pub fn read_effect<'a>(reader: &mut Reader<'a>) -> Result<Effect<'a>, DecodeErro
             let hint = if flags & FLAG_HINT != 0 { Some(ExpireAt(reader.varint()?)) } else { None };
             let pages = if flags & FLAG_PAGES != 0 { Some(Incarnation(reader.varint()?)) } else { None };
             let old = Replaced { hint, pages };
-            let body =
-                if tag == 1 { StringBody::Bytes(reader.bytes()?) } else { StringBody::Int(reader.zigzag()?) };
+            let body = match tag {
+                1 => StringBody::Bytes(reader.bytes()?),
+                2 => StringBody::Int(reader.zigzag()?),
+                _ => paged(reader)?,
+            };
             Change::Put { body, deadline, old, is_raw: flags & FLAG_RAW != 0 }
         }
         3 => {
@@ -269,9 +297,22 @@ pub fn read_effect<'a>(reader: &mut Reader<'a>) -> Result<Effect<'a>, DecodeErro
             Change::SetRange { base: Lsn(reader.varint()?), offset: reader.varint()?, bytes: reader.bytes()? }
         }
         7 => Change::MapDb { index: DbIndex(reader.u8()?) },
+        9 => Change::Part {
+            incarnation: Incarnation(reader.varint()?),
+            page: reader.varint_u32()?,
+            bytes: reader.bytes()?,
+        },
         _ => return Err(reader.error("unknown effect")),
     };
     Ok(Effect { operation, db, key, change })
+}
+
+fn paged<'a>(reader: &mut Reader<'_>) -> Result<StringBody<'a>, DecodeError> {
+    let (incarnation, len) = (Incarnation(reader.varint()?), reader.varint()?);
+    if len > STRING_MAX as u64 {
+        return Err(reader.error("impossible paged string"));
+    }
+    Ok(StringBody::Paged { incarnation, len })
 }
 
 fn optional(millis: u64) -> Option<ExpireAt> {
@@ -348,6 +389,13 @@ mod tests {
             Change::SetDeadline { base: Lsn(7), deadline: None, old_hint: at },
             Change::Append { base: Lsn::MAX, bytes: b"" },
             Change::SetRange { base: Lsn(1), offset: 1 << 29, bytes: b"xyz" },
+            Change::Put {
+                body: StringBody::Paged { incarnation: Incarnation(1 << 50), len: 20 << 20 },
+                deadline: at,
+                old,
+                is_raw: true,
+            },
+            Change::Part { incarnation: Incarnation(1 << 50), page: 8191, bytes: b"page" },
         ];
         let totals = [Total { db: DbId(3), shard: ShardId(63), keys: 1 << 40, expires: 0 }];
         let mut out = Vec::new();

@@ -114,13 +114,21 @@ fn a_newer_marker_is_refused() {
 }
 
 #[test]
+fn an_older_record_is_refused() {
+    let (rig, files) = killed();
+    change_frame(&rig, &files, frame::HEADER_BYTES, 1);
+    let refusal = refusal(&rig, &files);
+    assert!(refusal.contains("record version 1"), "{refusal}");
+}
+
+#[test]
 fn a_newer_record_is_refused() {
     let (rig, files) = killed();
-    let path = change_frame(&rig, &files, frame::HEADER_BYTES, 2);
+    let path = change_frame(&rig, &files, frame::HEADER_BYTES, 3);
     let before = image(&files);
     let refusal = refusal(&rig, &files);
     assert!(refusal.contains(&*path.to_string_lossy()), "{refusal}");
-    assert!(refusal.contains("record version 2"), "{refusal}");
+    assert!(refusal.contains("record version 3"), "{refusal}");
     assert_only_counted(&before, &image(&files));
 }
 

@@ -19,6 +19,7 @@ use lux_engine::txn::{Mode, Scratch, Wait};
 use lux_engine::wal::effect::Operation;
 use parking_lot::Mutex;
 
+use crate::parts;
 use crate::rig::{DB, Options, Rig, body, is_corruption, text};
 use crate::snapshots::View;
 use crate::trace::{Images, Trace};
@@ -73,6 +74,8 @@ macro_rules! invariants {
 invariants! {
     invariant_01_log_before_data, invariant_01_is_noticed, LogBeforeData, log_before_data;
     invariant_02_one_commit_one_record, invariant_02_is_noticed, OneCommitOneRecord, one_commit_one_record;
+    invariant_02_parts_are_published_as_one, invariant_02_parts_is_noticed, OneCommitOneRecord,
+        parts_are_published_as_one;
     invariant_03_effects_are_resolved, invariant_03_is_noticed, ResolvedEffects, effects_are_resolved;
     invariant_04_lsn_guard, invariant_04_is_noticed, LsnGuard, lsn_guard;
     invariant_05_acknowledged_means_logged, invariant_05_is_noticed, AcknowledgedMeansLogged,
@@ -135,6 +138,26 @@ fn one_commit_one_record(seed: u64, options: Options) -> Checked {
         trace.mset(&[(b"left", &value), (b"right", &value)]).map_err(fail)?;
     }
     trace.power_cut_and_check(&mut rng).map(|_| ())
+}
+
+/// 2: a value that is too large for one record is there whole or not at all, and is what its command
+/// would store at the moment of its commit. What is not published leaves nothing behind.
+fn parts_are_published_as_one(seed: u64, options: Options) -> Checked {
+    let options = Options { failpoints: options.failpoints, ..parts::SMALL };
+    let (rig, mut rng) = (Rig::with(options), SimRng::new(seed));
+    rig.set(b"source", &parts::large(seed, (2 << 20) + seed as usize));
+    let changes = 1 + rng.below(2) as u32;
+    parts::copy(&rig, b"source", b"copy", |build| {
+        if build <= changes {
+            rig.append(b"source", b"changed");
+        }
+    });
+    let rig = rig.try_kill().map_err(fail)?;
+    let (source, copy) = (rig.get(b"source").ok_or("the source is gone")?, rig.get(b"copy"));
+    expect(copy.as_ref() == Some(&source), "a copy is not what its source was when it was made")?;
+    parts::check_no_leak(&rig, &[source.len(), source.len()])?;
+    let rig = rig.power_cut(&mut rng).map_err(fail)?;
+    expect(rig.get(b"copy") == Some(source), "a copy is lost")
 }
 
 /// 3: a deadline is the same after a replay at a later time.

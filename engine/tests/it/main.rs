@@ -20,6 +20,7 @@ mod filters;
 mod formats;
 mod invariants;
 mod model;
+mod parts;
 mod scan;
 mod schedules;
 mod snapshots;

@@ -18,6 +18,8 @@ struct Model {
     views: Vec<View>,
     views_read: u64,
     rng: SimRng,
+    /// Some values are larger than a commit may be.
+    has_large: bool,
     log: Vec<String>,
 }
 
@@ -40,6 +42,7 @@ impl Model {
             views: Vec::new(),
             views_read: 0,
             rng: SimRng::new(seed),
+            has_large: false,
             log: Vec::new(),
         }
     }
@@ -63,6 +66,13 @@ impl Model {
             // Not in a store whose commits are too small for it.
             5 if self.rng.below(10) == 0 && self.rig().options.maxmemory >= 16 << 20 => {
                 vec![b'p'; (1 << 20) + self.rng.below(200_000) as usize]
+            }
+            // Built from parts, in memory that does not hold it.
+            5 if self.has_large && self.rng.below(3) == 0 => {
+                let mut bytes = vec![b'l'; (1 << 20) + 1 + self.rng.below(400_000) as usize];
+                let (at, salt) = (self.rng.below(1 << 20) as usize, self.rng.next_u64().to_le_bytes());
+                bytes[at..at + salt.len()].copy_from_slice(&salt);
+                bytes
             }
             _ => format!("value {}", self.rng.next_u64()).into_bytes(),
         }
@@ -280,6 +290,25 @@ fn run_model(seed: u64, steps: u64, options: Options) -> u64 {
 fn behaves_like_a_map_through_spills_and_crashes() {
     let read: Vec<u64> = seeds().map(|seed| run_model(seed, 400, Options::default())).collect();
     assert!(read.iter().sum::<u64>() > read.len() as u64, "snapshots must have been read: {read:?}");
+}
+
+/// With values that are larger than a commit may be.
+#[test]
+fn behaves_like_a_map_with_values_built_from_parts() {
+    let small = Options { maxmemory: 2 << 20, segment_bytes: 256 << 10, ..Options::default() };
+    for seed in seeds().step_by(3) {
+        let mut model = Model::new(seed, small);
+        model.has_large = true;
+        for _ in 0..200 {
+            model.step();
+        }
+        model.check_all();
+        model.settle();
+        let lens: Vec<usize> = model.map.values().map(|(value, _)| value.len()).collect();
+        model.views.clear();
+        crate::parts::check_no_leak(model.rig(), &lens)
+            .unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+    }
 }
 
 /// With a megabyte of memory, segments that change every few records, and commits that are

@@ -715,6 +715,9 @@ fn getrange_command(ctx: &mut Context<'_>, mut args: Args<'_>, reply: &mut dyn R
     Ok(())
 }
 
+/// A new string is put in one piece if more than so many bytes are written: it may have to be built.
+const CREATED_WHOLE_MIN: usize = 64 << 10;
+
 /// `SETRANGE key offset value`
 fn setrange(ctx: &mut Context<'_>, mut args: Args<'_>, reply: &mut dyn ReplySink) -> CommandResult {
     let (key, offset, patch) = (args.key()?, args.int()?, args.bytes()?);
@@ -722,10 +725,16 @@ fn setrange(ctx: &mut Context<'_>, mut args: Args<'_>, reply: &mut dyn ReplySink
     let len = ctx.string(key)?.map(|string| string.len() as u64);
     let new_len = edited_len(ctx, len.unwrap_or(0), offset, patch)?;
     if !patch.is_empty() {
-        if len.is_none() {
-            ctx.put_string(key, StringBody::Bytes(b""), None, true)?;
+        if len.is_none() && patch.len() > CREATED_WHOLE_MIN {
+            let mut whole = vec![0; offset as usize];
+            whole.extend_from_slice(patch);
+            ctx.put_string(key, StringBody::Bytes(&whole), None, true)?;
+        } else {
+            if len.is_none() {
+                ctx.put_string(key, StringBody::Bytes(b""), None, true)?;
+            }
+            ctx.set_range(key, offset as usize, patch)?;
         }
-        ctx.set_range(key, offset as usize, patch)?;
     }
     reply.integer(new_len.cast_signed());
     Ok(())

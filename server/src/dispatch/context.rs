@@ -12,6 +12,7 @@ use std::time::Duration;
 use lux_engine::error::Error;
 use lux_engine::ids::{DbIndex, Lsn};
 use lux_engine::tier::promote::FetchTicket;
+use lux_engine::txn::build::BuildOrder;
 use lux_engine::txn::{Interrupt, Scratch, Txn};
 use lux_engine::{DATABASE_COUNT, Engine};
 use tokio::task::JoinHandle;
@@ -51,6 +52,8 @@ pub enum Wait {
     Fetch(FetchTicket),
     /// Room in the log for so many bytes.
     Room(usize),
+    /// A large value to be built.
+    Build(BuildOrder),
     /// A job on a blocking thread.
     Job(JoinHandle<Box<dyn Any + Send>>),
     /// Time to pass, for the command's sake.
@@ -98,6 +101,7 @@ impl Wait {
                 Err(error) => resume.failure = Some(error),
             },
             Wait::Room(bytes) => resume.failure = state.engine.wal().room(bytes).await.err(),
+            Wait::Build(order) => build(state, resume, order).await,
             Wait::Job(job) => resume.job_result = Some(job.await.unwrap_or_else(|_| Box::new(LostJob))),
             Wait::Sleep(duration) => {
                 tokio::time::sleep(duration).await;
@@ -110,6 +114,18 @@ impl Wait {
             Wait::Held => tokio::time::sleep(HOLD_STEP).await,
             Wait::Unpaused => state.pause.until_over().await,
         }
+    }
+}
+
+/// Has a large value built on a blocking thread, and gives it to the command.
+async fn build(state: &ServerState, resume: &mut Resume, order: BuildOrder) {
+    // What the command read may leave memory meanwhile; it is read again.
+    resume.pins.clear();
+    let engine = state.engine.clone();
+    match tokio::task::spawn_blocking(move || engine.build(order)).await {
+        Ok(Ok(built)) => built.into_iter().for_each(|built| resume.scratch.give(built)),
+        Ok(Err(error)) => resume.failure = Some(error),
+        Err(_) => resume.failure = Some(Error::Closed),
     }
 }
 

@@ -351,6 +351,8 @@ fn wait_for(wait: txn::Wait) -> Option<Wait> {
         txn::Wait::Retry => None,
         txn::Wait::Fetch(ticket) => Some(Wait::Fetch(ticket)),
         txn::Wait::Room(bytes) => Some(Wait::Room(bytes)),
+        txn::Wait::Build(order) => Some(Wait::Build(order)),
+        txn::Wait::Held => Some(Wait::Held),
     }
 }
 

@@ -14,6 +14,7 @@ mod client;
 mod clients;
 mod coverage;
 mod kill9;
+mod large_values;
 mod long_reads;
 mod process;
 mod script;

@@ -8,8 +8,10 @@ pub mod lcs;
 mod long_double;
 pub mod number;
 pub mod range;
+mod stored;
 
 pub use big::{BigString, PAGE_BYTES, PAGED_MIN, Paged};
+pub use stored::StoredString;
 
 /// Strings up to this length live inline in the entry.
 pub const INLINE_MAX: usize = 1024;
