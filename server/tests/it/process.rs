@@ -340,6 +340,7 @@ fn a_bad_line_of_the_configuration_is_named() {
 #[test]
 #[cfg(feature = "rocks")]
 fn a_crash_at_any_point_loses_nothing() {
+    let large = "x".repeat(5 << 20);
     for point in [
         "append",
         "before-write-back",
@@ -348,14 +349,21 @@ fn a_crash_at_any_point_loses_nothing() {
         "before-flush",
         "before-cut",
         "after-cut",
+        "part",
+        "before-publish",
     ] {
-        let mut server = Server::start(Program::Lux, &[]);
+        let mut server = Server::start(Program::Lux, &["--maxmemory", "64mb"]);
         fill(&server);
         let mut client = server.connect().expect("a connection");
         assert!(client.call(&["CHECKPOINT"]).expect("a reply").elements().is_some());
         assert!(client.call(&["SET", "key:1", "value 1"]).expect("a reply").is_ok());
         assert!(client.call(&["DEBUG", "CRASH-AT", point]).expect("a reply").is_ok());
-        let last: &[&str] = if point == "append" { &["SET", "key:2", "value 2"] } else { &["CHECKPOINT"] };
+        let last: &[&str] = match point {
+            "append" => &["SET", "key:2", "value 2"],
+            // More than one record takes: it is built from parts, and the key keeps its value until then.
+            "part" | "before-publish" => &["SET", "key:2", &large],
+            _ => &["CHECKPOINT"],
+        };
         assert!(client.call(last).is_err(), "{point}: {last:?} was answered");
         let status = server.await_exit().expect("it ran");
         assert!(!status.success(), "{point}");
