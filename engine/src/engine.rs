@@ -35,10 +35,6 @@ use crate::wal::{FsyncPolicy, OpenFrom, Wal, WalConfig, WalReport, effect};
 /// Time between two looks at the disk.
 const DISK_LOOK: Duration = Duration::from_millis(250);
 
-/// Time between two looks at memory, and while it is nearly full.
-const GOVERN: Duration = Duration::from_millis(20);
-const GOVERN_FULL: Duration = Duration::from_millis(3);
-
 /// With more log segments than this at an opening, a checkpoint is made at once.
 const SEGMENTS_MAX: usize = 4;
 
@@ -168,8 +164,7 @@ impl Engine {
         // Whoever holds writers back must not wait for them.
         self.spawn("lux-governor", false, move || {
             while !is_stopping.load(Ordering::Relaxed) {
-                let pause = if keeper.govern() { GOVERN_FULL } else { GOVERN };
-                std::thread::park_timeout(pause);
+                std::thread::park_timeout(keeper.govern());
             }
         })?;
         let reaper = Arc::clone(&shared.reaper);

@@ -27,6 +27,9 @@ use crate::txn::Core;
 
 /// How long the keeper sleeps when nothing presses.
 const IDLE: Duration = Duration::from_millis(50);
+/// Time between two looks at memory when it is half full, and when it is nearly full.
+const GOVERN: Duration = Duration::from_millis(10);
+const GOVERN_FULL: Duration = Duration::from_millis(3);
 /// Time between two measurements of memory.
 const BUDGET_NS: u64 = 250_000_000;
 /// Entries of a shard that the keeper looks at while it holds the lock: some 50 microseconds.
@@ -357,9 +360,9 @@ impl Keeper {
     }
 
     /// Measures memory, divides it anew and says how hard writers must be slowed down. Called by a
-    /// thread of its own, for the keeper may be busy in a round for seconds. Returns whether memory
-    /// is nearly full.
-    pub fn govern(&self) -> bool {
+    /// thread of its own, for the keeper may be busy in a round for seconds. Returns after which time to
+    /// look again: the fuller memory is, the sooner.
+    pub fn govern(&self) -> Duration {
         let store = &self.core.store;
         let (bytes, dirty) = store.hot_bytes();
         self.rebudget(bytes);
@@ -374,7 +377,11 @@ impl Keeper {
         }
         let stuck_ns = now.saturating_sub(self.last_progress.1.load(Ordering::Relaxed));
         self.pressure.store(pressure_of(bytes, limit, stuck_ns), Ordering::Relaxed);
-        bytes > limit / 8 * 7
+        match bytes {
+            _ if bytes > limit / 8 * 7 => GOVERN_FULL,
+            _ if bytes > limit / 2 => GOVERN,
+            _ => IDLE,
+        }
     }
 
     /// Brings memory below its limit: cleans cool dirty entries, evicts clean ones.

@@ -698,7 +698,9 @@ fn family_options(config: &RocksConfig, family: Family, cache: &Cache) -> Option
             // most of them in the last level, which has nine tenths of all filters.
             options.set_optimize_filters_for_hits(true);
             options.set_memtable_whole_key_filtering(true);
-            options.set_memtable_prefix_bloom_ratio(0.02);
+            // Of twice what memtables may take: some ten bits for each row of 300 bytes. It is all
+            // touched when a memtable begins, so it must not be large when the budget is.
+            options.set_memtable_prefix_bloom_ratio(0.003);
         }
         Family::Elements | Family::Chunks | Family::Rows => {
             // Read after a hit in `keys` or an index: almost never for an absent row, and the
