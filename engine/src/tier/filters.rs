@@ -25,17 +25,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::codec::{DecodeError, Reader, put_varint};
-use crate::env::{FileSystem, OpenMode};
-use crate::error::{Error, Result};
+use crate::env::FileSystem;
+use crate::error::Result;
 use crate::ids::{DbId, DbIndex, ShardId};
 use crate::keyspace::filter::ColdFilter;
 use crate::keyspace::hash::SHARDS;
 use crate::keyspace::shard::DbShard;
 use crate::keyspace::store::{DATABASES, Store};
+use crate::tier::hint_file::{self, HintWriter};
 use crate::tier::{Family, schema};
 
 const NAME: &str = "filters";
-const TEMPORARY: &str = "filters.new";
 const MAGIC: &[u8] = b"luxflt1\n";
 /// No file is longer: filters of about a billion keys.
 const LEN_MAX: u64 = 2 << 30;
@@ -51,14 +51,7 @@ const STALE_MIN: u64 = 4096;
 /// Writes all complete filters as the file of a generation. A crash leaves the old file, the new
 /// one, or one whose checksum does not fit.
 pub fn save(store: &Store, files: &dyn FileSystem, dir: &Path, store_id: u64, generation: u64) -> Result<()> {
-    let temporary = dir.join(TEMPORARY);
-    let io = |op: &'static str| {
-        let path = temporary.clone();
-        move |e| Error::io(op, path, e)
-    };
-    let _ = files.remove(&temporary);
-    let file = files.open(&temporary, OpenMode::CreateNew).map_err(io("create"))?;
-    let (mut offset, mut crc) = (0, crc32fast::Hasher::new());
+    let mut file = HintWriter::create(files, dir, NAME)?;
     let mut out = MAGIC.to_vec();
     out.extend_from_slice(&store_id.to_be_bytes());
     put_varint(&mut out, generation);
@@ -71,16 +64,11 @@ pub fn save(store: &Store, files: &dyn FileSystem, dir: &Path, store_id: u64, ge
                 part.filter.encode(&mut out);
             }
         }
-        if id.0 as usize == SHARDS - 1 {
-            out.push(0);
-        }
-        crc.update(&out);
-        file.write_at(&out, offset).map_err(io("write"))?;
-        offset += out.len() as u64;
+        file.write(&out)?;
         out.clear();
     }
-    file.write_at(&crc.finalize().to_be_bytes(), offset).map_err(io("write"))?;
-    files.rename(&temporary, &dir.join(NAME)).map_err(io("rename"))
+    file.write(&[0])?;
+    file.finish()
 }
 
 /// Whether a filter changed since the last call.
@@ -100,7 +88,7 @@ pub fn load(store: &Store, files: &dyn FileSystem, dir: &Path, store_id: u64, ne
     if needed == 0 {
         return 0;
     }
-    let Some(bytes) = read(files, dir) else { return 0 };
+    let Some(bytes) = hint_file::read(files, dir, NAME, LEN_MAX) else { return 0 };
     match decode(store, &bytes, store_id, needed) {
         Ok(generation) => generation,
         Err(error) => {
@@ -110,20 +98,9 @@ pub fn load(store: &Store, files: &dyn FileSystem, dir: &Path, store_id: u64, ne
     }
 }
 
-fn read(files: &dyn FileSystem, dir: &Path) -> Option<Vec<u8>> {
-    let file = files.open(&dir.join(NAME), OpenMode::Read).ok()?;
-    let len = file.len().ok().filter(|len| *len <= LEN_MAX)?;
-    let mut bytes = vec![0; usize::try_from(len).ok()?];
-    (file.read_at(&mut bytes, 0).ok()? == bytes.len()).then_some(bytes)
-}
-
 fn decode(store: &Store, bytes: &[u8], store_id: u64, needed: u64) -> Result<u64, DecodeError> {
     let wrong = |what| DecodeError { what, at: 0 };
-    let (body, crc) = bytes.split_last_chunk::<4>().ok_or(wrong("file too short"))?;
-    if crc32fast::hash(body) != u32::from_be_bytes(*crc) {
-        return Err(wrong("checksum mismatch"));
-    }
-    let mut reader = Reader::new(body.strip_prefix(MAGIC).ok_or(wrong("unknown format"))?);
+    let mut reader = Reader::new(bytes.strip_prefix(MAGIC).ok_or(wrong("unknown format"))?);
     if reader.u64_be()? != store_id {
         return Err(wrong("of another store"));
     }

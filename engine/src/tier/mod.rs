@@ -7,6 +7,7 @@
 
 pub mod compaction;
 pub mod filters;
+mod hint_file;
 pub mod memory;
 pub mod promote;
 #[cfg(feature = "rocks")]

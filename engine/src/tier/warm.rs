@@ -16,15 +16,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::codec::{Reader, put_varint};
-use crate::env::{FileSystem, OpenMode};
-use crate::error::{Error, Result};
+use crate::env::FileSystem;
+use crate::error::Result;
 use crate::ids::DbIndex;
 use crate::keyspace::store::{DATABASES, Store};
+use crate::tier::hint_file::{self, HintWriter};
 use crate::tier::promote::{Depth, Promoter};
 use crate::tier::{Family, schema};
 
 const NAME: &str = "hotset";
-const TEMPORARY: &str = "hotset.new";
 const MAGIC: &[u8] = b"luxhot1\n";
 /// Parts of the bucket range that are collected one by one, to bound memory and lock times.
 const PARTS: u32 = 256;
@@ -35,7 +35,7 @@ const BATCH: usize = 64;
 /// Pause between batches: some 30,000 records a second at most.
 const PAUSE: Duration = Duration::from_millis(2);
 /// No file is longer: about 30 million records.
-const LEN_MAX: usize = 64 << 20;
+const LEN_MAX: u64 = 64 << 20;
 
 /// Encodes which records are hot now.
 fn encode(store: &Store) -> Vec<u8> {
@@ -79,44 +79,25 @@ fn encode(store: &Store) -> Vec<u8> {
     }
     blocks.sort_by_key(|(class, index, _)| (*class, *index));
     for (class, index, block) in blocks {
-        if out.len() + block.len() > LEN_MAX {
+        if (out.len() + block.len()) as u64 > LEN_MAX {
             break;
         }
         out.extend_from_slice(&[index, class]);
         out.extend_from_slice(&block);
     }
-    let crc = crc32fast::hash(&out);
-    out.extend_from_slice(&crc.to_be_bytes());
     out
 }
 
 /// Writes the hot set of now. A crash leaves the old file or the new one.
 pub fn save(store: &Store, files: &dyn FileSystem, dir: &Path) -> Result<()> {
-    let bytes = encode(store);
-    let temporary = dir.join(TEMPORARY);
-    let io = |op: &'static str| {
-        let path = temporary.clone();
-        move |e| Error::io(op, path, e)
-    };
-    let _ = files.remove(&temporary);
-    let file = files.open(&temporary, OpenMode::CreateNew).map_err(io("create"))?;
-    file.write_at(&bytes, 0).map_err(io("write"))?;
-    // Not synced: the file is a hint and carries its checksum.
-    files.rename(&temporary, &dir.join(NAME)).map_err(io("rename"))
+    let mut file = HintWriter::create(files, dir, NAME)?;
+    file.write(&encode(store))?;
+    file.finish()
 }
 
 /// Reads the hot set; `None` if there is none or it is damaged.
 fn load(files: &dyn FileSystem, dir: &Path) -> Option<Vec<(DbIndex, Vec<u32>)>> {
-    let file = files.open(&dir.join(NAME), OpenMode::Read).ok()?;
-    let len = usize::try_from(file.len().ok()?).ok().filter(|len| *len <= LEN_MAX + (1 << 20))?;
-    let mut bytes = vec![0; len];
-    if file.read_at(&mut bytes, 0).ok()? != len {
-        return None;
-    }
-    let (body, crc) = bytes.split_last_chunk::<4>()?;
-    if crc32fast::hash(body) != u32::from_be_bytes(*crc) {
-        return None;
-    }
+    let body = hint_file::read(files, dir, NAME, LEN_MAX + (1 << 20))?;
     let mut reader = Reader::new(body.strip_prefix(MAGIC)?);
     let mut blocks = Vec::new();
     while !reader.is_empty() {

@@ -92,11 +92,8 @@ impl<'e> Txn<'e> {
             assert!(!touched.exists, "a command reads a key before it changes it");
             return Ok(None);
         }
-        if !self.is_alive(hash, db, key)? {
+        if !self.is_alive(hash, db, key, true)? {
             return Ok(None);
-        }
-        if self.shard(hash.shard).stored_at(db, hash, key).is_some() {
-            self.miss(hash, db, key)?;
         }
         let rules = &self.core.store.usage;
         let counting = if is_access { rules.counting() } else { None };
@@ -134,7 +131,7 @@ impl<'e> Txn<'e> {
         let db = self.db_id(db, hash)?;
         match self.touched(hash, db, key) {
             Some(touched) => Ok(touched.exists),
-            None => self.is_alive(hash, db, key),
+            None => self.is_alive(hash, db, key, false),
         }
     }
 
@@ -386,9 +383,15 @@ impl<'e> Txn<'e> {
     }
 
     /// Whether a live value is in memory now. A key past its deadline is deleted by this
-    /// transaction and counts as gone.
+    /// transaction and counts as gone. `needs_bytes`: a long string must be there as a whole.
     #[inline]
-    fn is_alive(&mut self, hash: KeyHash, db: DbId, key: &[u8]) -> Result<bool, Interrupt> {
+    fn is_alive(
+        &mut self,
+        hash: KeyHash,
+        db: DbId,
+        key: &[u8],
+        needs_bytes: bool,
+    ) -> Result<bool, Interrupt> {
         let shard = self.shard(hash.shard);
         let gone_lsn = shard.gone_lsn;
         let Some(part) = shard.db(db) else {
@@ -409,10 +412,16 @@ impl<'e> Txn<'e> {
             self.observe(lsn.max(gone_lsn));
             return Ok(false);
         }
-        if let BodyRef::Boxed(Value::Unresolved(_)) = entry.body() {
+        let is_dead = entry.deadline().is_some_and(|at| at.is_past(self.now_ms));
+        if let BodyRef::Boxed(value) = entry.body()
+            && match value {
+                Value::Unresolved(_) => true,
+                Value::Stored(_) => needs_bytes && !is_dead,
+                Value::String(_) => false,
+            }
+        {
             return self.miss(hash, db, key);
         }
-        let is_dead = entry.deadline().is_some_and(|at| at.is_past(self.now_ms));
         if is_dead {
             shard.misses += 1;
             self.expire(hash, db, key);
@@ -442,7 +451,7 @@ impl<'e> Txn<'e> {
         }
         let part = self.shard(hash.shard).db(db);
         match part.and_then(|part| part.table.find(hash, key)) {
-            Some(_) => self.is_alive(hash, db, key),
+            Some(_) => self.is_alive(hash, db, key, false),
             None => Ok(false),
         }
     }
@@ -494,7 +503,7 @@ impl<'e> Txn<'e> {
             return Err(Interrupt);
         }
         let touched = self.touched(hash, db, key).map(|t| (t.exists, t.has_deadline, t.pages));
-        if touched.is_none() && !self.is_alive(hash, db, key)? {
+        if touched.is_none() && !self.is_alive(hash, db, key, false)? {
             // It may just have expired: then the plan holds its deletion, and says so.
             return Ok(Before { exists: false, has_deadline: false, lsn: Lsn(0), old: Replaced::default() });
         }
