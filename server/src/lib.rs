@@ -17,6 +17,7 @@ pub mod latency;
 pub mod listener;
 pub mod logging;
 pub mod machine;
+mod park;
 pub mod resp;
 pub mod server;
 pub mod session;

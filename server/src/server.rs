@@ -28,6 +28,7 @@ use crate::dispatch::command_table::table;
 use crate::error::ServerError;
 use crate::listener::{Accepted, Inbox, Listeners};
 use crate::logging::LevelHandle;
+use crate::park;
 use crate::session::{ClientHandle, Session};
 use crate::state::{Phase, ServerState, Worker};
 use crate::stats::WorkerStats;
@@ -182,6 +183,7 @@ fn worker_runtime() -> io::Result<LocalRuntime> {
         .enable_all()
         .max_blocking_threads(BLOCKING_THREADS_MAX)
         .thread_keep_alive(Duration::from_secs(5))
+        .on_thread_park(park::before)
         .build_local(LocalOptions::default())
 }
 

@@ -30,7 +30,19 @@ const ENGINE: &[&[&str]] = &[
 
 /// The server's modules, lowest first.
 const SERVER: &[&[&str]] = &[
-    &["resp", "config", "error", "glob", "machine", "allocator", "clock", "logging", "latency", "slowlog"],
+    &[
+        "resp",
+        "config",
+        "error",
+        "glob",
+        "machine",
+        "allocator",
+        "clock",
+        "logging",
+        "latency",
+        "park",
+        "slowlog",
+    ],
     &["storage"],
     &["stats", "session", "blocking", "clients", "state"],
     &["commands", "pubsub", "scripting", "acl", "admin"],
