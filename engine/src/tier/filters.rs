@@ -28,8 +28,9 @@ use crate::codec::{DecodeError, Reader, put_varint};
 use crate::env::FileSystem;
 use crate::error::Result;
 use crate::ids::{DbId, DbIndex, ShardId};
+use crate::keyspace::entry::flag;
 use crate::keyspace::filter::ColdFilter;
-use crate::keyspace::hash::SHARDS;
+use crate::keyspace::hash::{KeyHasher, SHARDS};
 use crate::keyspace::shard::DbShard;
 use crate::keyspace::store::{DATABASES, Store};
 use crate::tier::hint_file::{self, HintWriter};
@@ -147,6 +148,7 @@ pub fn build(store: &Store, db: DbId, is_stopping: &AtomicBool) -> Result<()> {
         {
             let mut next = ColdFilter::default();
             next.reserve(part.keys, limit);
+            insert_in_flight(part, &store.hasher, &mut next, limit);
             part.next_filter = Some(Box::new(next));
             is_wanted = true;
         }
@@ -167,9 +169,27 @@ pub fn build(store: &Store, db: DbId, is_stopping: &AtomicBool) -> Result<()> {
     outcome.map(|_| ())
 }
 
+/// Puts in the keys whose rows are being written: they may come too late for the walk's snapshot, and
+/// their images were copied before there was this filter. None is evicted before its write returned.
+fn insert_in_flight(part: &mut DbShard, hasher: &KeyHasher, next: &mut ColdFilter, limit: usize) {
+    let mut bucket = Some(0);
+    while let Some(from) = bucket {
+        let page = part.table.page_at(from);
+        if part.table.has_dirty(page) {
+            part.table.for_page_mut(page, |entry| {
+                if entry.has(flag::IN_FLIGHT) {
+                    next.insert(hasher.hash(entry.key()), limit);
+                }
+            });
+        }
+        bucket = part.table.next_start(page);
+    }
+}
+
 /// Puts the keys of all rows into the filters being built; `false` if it was stopped.
 fn walk(store: &Store, db: DbId, limit: usize, is_stopping: &AtomicBool) -> Result<bool> {
-    // Taken after the filters were made: rows that come later come with their keys.
+    // Taken after the filters were made: rows whose images are copied later come with their keys, and
+    // those of images copied earlier are in the snapshot or were put in at the start.
     let snapshot = store.cold.snapshot();
     let (from, to) = schema::db_range(db);
     let mut cursor = store.cold.cursor(Family::Keys, &from, &to, Some(&*snapshot))?;

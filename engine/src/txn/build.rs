@@ -63,6 +63,8 @@ pub(super) struct Hold {
 #[derive(Default)]
 pub(super) struct Builds {
     pub built: Vec<Built>,
+    /// Of these, what this round's plan has published: a commit gives an incarnation to one change.
+    pub planned: Vec<Incarnation>,
     pub ordered: Option<BuildOrder>,
     pub hold: Option<Hold>,
     /// Somebody else holds one of its keys.
@@ -146,9 +148,12 @@ impl Core {
 }
 
 impl Builds {
-    /// What was built of these very bytes for a key; without it, whether other bytes were.
+    /// What was built of these very bytes for a key and is not planned yet; without it, whether other
+    /// bytes were.
     pub(super) fn find(&self, db: DbId, key: &[u8], bytes: &[u8], is_blind: bool) -> Result<&Built, bool> {
-        let mut others = self.built.iter().filter(|built| built.db == db && *built.key == *key).peekable();
+        let is_free = |built: &&Built| !self.planned.contains(&built.incarnation);
+        let of_key = self.built.iter().filter(|built| built.db == db && *built.key == *key);
+        let mut others = of_key.filter(is_free).peekable();
         if others.peek().is_none() {
             return Err(false);
         }

@@ -98,7 +98,7 @@ struct Touched {
     key: (usize, usize),
     exists: bool,
     has_deadline: bool,
-    /// The incarnation that this transaction gave it.
+    /// The incarnation whose pages its value then has.
     pages: Option<Incarnation>,
 }
 
@@ -233,6 +233,9 @@ impl Scratch {
         self.touched.clear();
         self.touched_index.clear();
         self.totals.clear();
+        if let Some(builds) = &mut self.builds {
+            builds.planned.clear();
+        }
         // One huge command must not hold its memory for ever.
         if self.effects.capacity() > 1 << 20 {
             self.effects.shrink_to(1 << 16);

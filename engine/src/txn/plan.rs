@@ -7,7 +7,7 @@ use super::{Interrupt, TotalChange, Touched, Txn};
 use crate::error::Error;
 use crate::eviction::policy::Lfu;
 use crate::failpoint::Break;
-use crate::ids::{DbId, DbIndex, ExpireAt, Lsn};
+use crate::ids::{DbId, DbIndex, ExpireAt, Incarnation, Lsn};
 use crate::keyspace::entry::{BodyRef, Entry, flag};
 use crate::keyspace::hash::KeyHash;
 use crate::keyspace::shard::{FREQ_MAX, replaced};
@@ -65,6 +65,15 @@ struct Before {
     has_deadline: bool,
     lsn: Lsn,
     old: Replaced,
+}
+
+/// State of a key after a change.
+#[derive(Default)]
+struct After {
+    exists: bool,
+    has_deadline: bool,
+    /// The incarnation whose pages the value then has.
+    pages: Option<Incarnation>,
 }
 
 impl<'e> Txn<'e> {
@@ -164,12 +173,13 @@ impl<'e> Txn<'e> {
             body => body,
         };
         let at = self.push(hash, db, key, Change::Put { body, deadline, old: before.old, is_raw });
-        self.note(hash, db, key, at, &before, (true, deadline.is_some()));
-        if let StringBody::Paged { incarnation, .. } = body
-            && let Some(at) = self.touched_at(hash, db, key)
-        {
-            self.scratch.touched[at].pages = Some(incarnation);
-        }
+        let pages = match body {
+            StringBody::Paged { incarnation, .. } => Some(incarnation),
+            _ => None,
+        };
+        assert!(pages.is_none() || pages != before.old.pages, "no change kills what it publishes");
+        let after = After { exists: true, has_deadline: deadline.is_some(), pages };
+        self.note(hash, db, key, at, &before, after);
         Ok(())
     }
 
@@ -191,6 +201,7 @@ impl<'e> Txn<'e> {
         match builds.find(db, key, bytes, is_blind) {
             Ok(built) => {
                 let (incarnation, len) = built.pages();
+                builds.planned.push(incarnation);
                 return Ok(StringBody::Paged { incarnation, len });
             }
             Err(has_changed) => builds.failures += u32::from(has_changed),
@@ -240,7 +251,7 @@ impl<'e> Txn<'e> {
             return Ok(false);
         }
         let at = self.push(hash, db, key, Change::Delete { old: before.old });
-        self.note(hash, db, key, at, &before, (false, false));
+        self.note(hash, db, key, at, &before, After::default());
         Ok(true)
     }
 
@@ -252,7 +263,8 @@ impl<'e> Txn<'e> {
         assert!(before.exists, "the command looked the key up");
         let change = Change::SetDeadline { base: before.lsn, deadline, old_hint: before.old.hint };
         let at = self.push(hash, db, key, change);
-        self.note(hash, db, key, at, &before, (true, deadline.is_some()));
+        let after = After { exists: true, has_deadline: deadline.is_some(), pages: before.old.pages };
+        self.note(hash, db, key, at, &before, after);
         Ok(())
     }
 
@@ -312,7 +324,8 @@ impl<'e> Txn<'e> {
         let before = self.before(hash, db, key, deadline)?;
         assert!(before.exists, "the command looked the key up");
         let at = self.push(hash, db, key, change(before.lsn));
-        self.note(hash, db, key, at, &before, (true, before.has_deadline));
+        let after = After { exists: true, has_deadline: before.has_deadline, pages: before.old.pages };
+        self.note(hash, db, key, at, &before, after);
         Ok(())
     }
 
@@ -400,7 +413,7 @@ impl<'e> Txn<'e> {
         };
         let Some(entry) = part.table.find(hash, key) else {
             if part.may_be_cold(hash) {
-                return self.miss(hash, db, key);
+                return self.miss(hash, db, key, needs_bytes);
             }
             shard.misses += 1;
             self.observe(gone_lsn);
@@ -420,7 +433,7 @@ impl<'e> Txn<'e> {
                 Value::String(_) => false,
             }
         {
-            return self.miss(hash, db, key);
+            return self.miss(hash, db, key, needs_bytes);
         }
         if is_dead {
             shard.misses += 1;
@@ -439,7 +452,7 @@ impl<'e> Txn<'e> {
 
     /// The record is not in memory: asks for it, or reads it here in the last round.
     #[cold]
-    fn miss(&mut self, hash: KeyHash, db: DbId, key: &[u8]) -> Result<bool, Interrupt> {
+    fn miss(&mut self, hash: KeyHash, db: DbId, key: &[u8], needs_bytes: bool) -> Result<bool, Interrupt> {
         let holds_lock = self.core.store.failpoints.breaks(Break::NoLockAcrossWait);
         if !self.reads_synchronously && !holds_lock {
             self.scratch.missing.push((db, Box::from(key)));
@@ -451,7 +464,7 @@ impl<'e> Txn<'e> {
         }
         let part = self.shard(hash.shard).db(db);
         match part.and_then(|part| part.table.find(hash, key)) {
-            Some(_) => self.is_alive(hash, db, key, false),
+            Some(_) => self.is_alive(hash, db, key, needs_bytes),
             None => Ok(false),
         }
     }
@@ -488,7 +501,7 @@ impl<'e> Txn<'e> {
         let key_at = put_effect(&mut self.scratch.effects, &effect);
         self.scratch.hashes.push(hash);
         self.expiries += 1;
-        self.note(hash, db, key, key_at, &before, (false, false));
+        self.note(hash, db, key, key_at, &before, After::default());
     }
 
     /// The state that a change with the new deadline meets.
@@ -515,7 +528,7 @@ impl<'e> Txn<'e> {
         };
         if let Some((exists, has_deadline, pages)) = touched {
             (before.exists, before.has_deadline) = (exists, has_deadline);
-            before.old.pages = pages.or(before.old.pages);
+            before.old.pages = pages;
         }
         Ok(before)
     }
@@ -529,16 +542,8 @@ impl<'e> Txn<'e> {
 
     /// Notes the private state of a key and what it does to the totals.
     #[inline]
-    fn note(
-        &mut self,
-        hash: KeyHash,
-        db: DbId,
-        key: &[u8],
-        key_at: usize,
-        before: &Before,
-        after: (bool, bool),
-    ) {
-        let (exists, has_deadline) = after;
+    fn note(&mut self, hash: KeyHash, db: DbId, key: &[u8], key_at: usize, before: &Before, after: After) {
+        let After { exists, has_deadline, pages } = after;
         let keys = i64::from(exists) - i64::from(before.exists);
         let expires = i64::from(exists && has_deadline) - i64::from(before.exists && before.has_deadline);
         if keys != 0 || expires != 0 {
@@ -553,12 +558,12 @@ impl<'e> Txn<'e> {
         }
         if let Some(at) = self.touched_at(hash, db, key) {
             let touched = &mut self.scratch.touched[at];
-            (touched.exists, touched.has_deadline) = after;
+            (touched.exists, touched.has_deadline, touched.pages) = (exists, has_deadline, pages);
             return;
         }
         let scratch = &mut *self.scratch;
         let touched =
-            Touched { db, table: hash.table, key: (key_at, key.len()), exists, has_deadline, pages: None };
+            Touched { db, table: hash.table, key: (key_at, key.len()), exists, has_deadline, pages };
         scratch.touched.push(touched);
         let len = scratch.touched.len();
         if len > LINEAR_MAX {

@@ -3,9 +3,11 @@
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
 use lux_engine::env::{FileSystem, OpenMode};
 use lux_engine::tier::filters;
+use lux_engine::tier::memory::{Gate, MemoryHooks};
 
 use crate::rig::{DB, Rig};
 
@@ -174,4 +176,24 @@ fn a_walk_beside_writers_misses_nothing() {
     });
     rig.flush_db(DB);
     assert_eq!(fetches_of_absent(&rig), 0);
+}
+
+/// A row's image was copied and waits for its write while the filters are built: the walk's snapshot does
+/// not have it, and the filter that noted the key is the one that is replaced.
+#[test]
+fn a_walk_beside_a_write_that_is_held_up_misses_nothing() {
+    let rig = reopened_after(|files, path| files.remove(path).expect("it was there"));
+    let late = || (KEYS * 5..KEYS * 5 + 200).map(key);
+    late().for_each(|key| rig.set(&key, b"late"));
+    let gate = Gate::closed();
+    rig.cold.set_hooks(MemoryHooks { before_write: Some(gate.hook()), ..MemoryHooks::default() });
+    thread::scope(|scope| {
+        scope.spawn(|| rig.checkpoint());
+        gate.wait_for_arrivals(1);
+        build(&rig);
+        gate.open();
+    });
+    rig.evict_all();
+    late().for_each(|key| assert_eq!(rig.get(&key).as_deref(), Some(&b"late"[..]), "{key:?}"));
+    rig.check_counters();
 }

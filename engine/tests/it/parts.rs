@@ -462,3 +462,36 @@ fn no_page_leaks_wherever_the_power_goes() {
     }
     assert!(points > 10, "{points} points");
 }
+
+/// Each put of a large value in one commit has an incarnation of its own, or the second would kill the
+/// pages of the first and name them.
+#[test]
+fn two_collections_created_in_one_commit() {
+    let rig = Rig::with(SMALL);
+    let (a, b) = (large(1, 3 << 20), large(2, 3 << 20));
+    let commands: [&[(&[u8], &[u8])]; 4] = [
+        &[(b"k", &a), (b"k", &a)],
+        &[(b"k", &a), (b"k", &b), (b"k", &a)],
+        &[(b"k", &a), (b"k", b"small"), (b"k", &b)],
+        &[(b"k", &b), (b"l", &b), (b"k", &a)],
+    ];
+    for pairs in commands {
+        rig.mset(pairs);
+        let rig_of = |rig: &Rig| {
+            for (key, value) in pairs.iter().rev() {
+                let last = pairs.iter().rfind(|pair| pair.0 == *key).expect("it is one of them");
+                assert_eq!(rig.get(key).as_deref(), Some(last.1), "{value:.3?}");
+            }
+        };
+        rig_of(&rig);
+        rig.evict_all();
+        (0..3).for_each(|_| rig.checkpoint());
+        rig.evict_all();
+        rig_of(&rig);
+        rig.check_counters();
+    }
+    check_no_leak(&rig, &[3 << 20, 3 << 20]).unwrap();
+    let rig = rig.kill();
+    assert_eq!(rig.get(b"k"), Some(a));
+    assert_eq!(rig.get(b"l"), Some(b));
+}
