@@ -95,6 +95,7 @@ impl Engine {
         #[cfg(feature = "failpoints")]
         store.failpoints.set(config.failpoints);
         store.snapshots.set_maxmemory(config.maxmemory);
+        store.pins.set_limit(commit_max(config.maxmemory));
         let redo_lsn = state.marker.as_ref().map_or(Lsn(0), |marker| marker.redo_lsn);
         let (wal, wal_report, highest, generation) = recover(&config, &identity, &store, &state)?;
         let core = Arc::new(Core {
@@ -282,7 +283,7 @@ impl Engine {
     /// Begins to bring keys into memory, in one batched read. `None`: nothing to wait for.
     pub fn prefetch<'k>(&self, db: DbIndex, keys: impl Iterator<Item = &'k [u8]>) -> Option<FetchTicket> {
         let db = self.shared.core.store.db_id(db);
-        self.shared.core.promoter.fetch(keys.map(|key| (db, key)), Depth::Row)
+        self.shared.core.promoter.fetch(keys.map(|key| (db, key, Depth::Row)), false)
     }
 
     /// How hard writers must be slowed down now.
@@ -306,6 +307,7 @@ impl Engine {
     pub fn set_maxmemory(&self, bytes: u64) {
         let shared = &self.shared;
         shared.core.commit_max.store(commit_max(bytes), Ordering::Relaxed);
+        shared.core.store.pins.set_limit(commit_max(bytes));
         shared.core.store.filter_limit.store(filter_limit(bytes), Ordering::Relaxed);
         shared.keeper.set_maxmemory(bytes);
         shared.core.store.snapshots.set_maxmemory(bytes);

@@ -8,7 +8,7 @@ use std::time::Instant;
 use lux_engine::Engine;
 use lux_engine::txn::Scratch;
 use parking_lot::Mutex;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use crate::clients::{ClientRegistry, Pause};
 use crate::clock;
@@ -32,6 +32,9 @@ pub struct ServerState {
     pub latency: Mutex<LatencyMonitor>,
     /// DEBUG EVICT-ALWAYS: all keys leave memory after every command.
     pub evict_always: AtomicBool,
+    /// Who has it may pin what a command needs though others' pins leave no room. First come, first
+    /// served.
+    pub pin_turn: Arc<Semaphore>,
     /// One set of counters per worker.
     pub workers: Vec<Arc<WorkerStats>>,
     pub rates: Rates,
@@ -62,6 +65,7 @@ impl ServerState {
             slowlog: Mutex::default(),
             latency: Mutex::default(),
             evict_always: AtomicBool::new(false),
+            pin_turn: Arc::new(Semaphore::new(1)),
             workers: (0..workers).map(|_| Arc::new(WorkerStats::new(commands))).collect(),
             rates: Rates::default(),
             baseline: Mutex::default(),

@@ -257,7 +257,7 @@ impl DiskGuard {
             let now_ms = self.clock.unix_ms();
             let mut txn = self.core.begin(&mut scratch, victim.db, &keys, Mode::Reserve, now_ms);
             txn.set_operation(Operation::Evicted);
-            let size = txn.peek(&victim.key).map(|found| found.map(|found| found.heap_bytes as u64));
+            let size = txn.header(&victim.key, false).map(|found| found.map(|found| found.heap_bytes as u64));
             let planned = size.and_then(|size| txn.delete(&victim.key).map(|_| size));
             let wait = match planned {
                 Err(_) => match txn.take_failure() {

@@ -289,7 +289,8 @@ impl Reaper {
                 cursor.advance()?;
             }
         }
-        let ticket = self.core.promoter.fetch(found.iter().map(|(_, db, key)| (*db, &key[..])), Depth::Row);
+        let ticket =
+            self.core.promoter.fetch(found.iter().map(|(_, db, key)| (*db, &key[..], Depth::Row)), false);
         if let Some(ticket) = &ticket {
             ticket.wait()?;
         }
@@ -327,7 +328,7 @@ impl Reaper {
         loop {
             let mut txn = self.core.begin(&mut scratch, index, &keys, Mode::Reserve, now_ms);
             // A read that meets a dead key plans its deletion.
-            let outcome = keys.iter().try_for_each(|key| txn.peek(key).map(|_| ()));
+            let outcome = keys.iter().try_for_each(|key| txn.header(key, false).map(|_| ()));
             let wait = match outcome {
                 Err(_) => match txn.take_failure() {
                     Some(error) => return Err(error),

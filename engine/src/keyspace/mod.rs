@@ -4,7 +4,8 @@
 //! allocation; `table` keeps the entries of a database in bucket order; `shard` applies effects
 //! to them, live and in replay alike, and `evict` takes them out; `filter` knows which keys may have
 //! rows, `usage` when and how often an entry was used; `side` keeps what open snapshots still need of
-//! entries; `parts` is what is being built and no key names yet.
+//! entries; `parts` is what is being built and no key names yet;
+//! `pins` bounds what commands keep in memory.
 
 pub mod entry;
 mod evict;
@@ -12,6 +13,7 @@ pub mod fetched;
 pub mod filter;
 pub mod hash;
 pub mod parts;
+pub mod pins;
 pub mod scan;
 pub mod shard;
 pub mod side;

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering}
 use parking_lot::{Mutex, MutexGuard};
 
 use super::hash::{KeyHash, KeyHasher, SHARDS};
+use super::pins::PinPool;
 use super::shard::{Applied, DbShard, Origin, Shard};
 use super::side::OpenSnapshots;
 use super::usage::{UsageRules, UsedAt};
@@ -50,6 +51,8 @@ pub struct Store {
     pub has_unresolved: AtomicBool,
     /// Set when a shard stayed over its share: the keeper should look.
     wants_relief: AtomicBool,
+    /// What commands keep in memory while they run.
+    pub pins: PinPool,
     /// Whether and how uses are counted.
     pub usage: UsageRules,
     incarnations: AtomicU64,
@@ -96,6 +99,7 @@ impl Store {
             has_cold: AtomicBool::new(false),
             has_unresolved: AtomicBool::new(false),
             wants_relief: AtomicBool::new(false),
+            pins: PinPool::default(),
             usage: UsageRules::default(),
             incarnations: AtomicU64::new(epoch << 40),
             expires_loaded: AtomicU64::new(0),

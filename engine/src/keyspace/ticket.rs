@@ -5,6 +5,7 @@ use std::task::{Context, Poll, Waker};
 
 use parking_lot::{Condvar, Mutex};
 
+use super::pins::PinPool;
 use crate::error::{Error, Result};
 use crate::ids::DbId;
 
@@ -13,6 +14,8 @@ pub struct TicketState {
     remaining: AtomicUsize,
     inner: Mutex<Inner>,
     done: Condvar,
+    /// It is its command's turn: it gets its pins whether there is room or not.
+    has_turn: bool,
 }
 
 #[derive(Default)]
@@ -20,19 +23,56 @@ struct Inner {
     waker: Option<Waker>,
     error: Option<Error>,
     pinned: Vec<(DbId, Box<[u8]>)>,
+    /// Room of the pool that it has.
+    bytes: usize,
+    /// There was no room for a pin.
+    is_short: bool,
     /// The ticket was dropped: nobody would ever undo a further pin.
     is_gone: bool,
 }
 
-impl Default for TicketState {
-    /// A ticket that waits for one thing: its maker's [`TicketState::complete_one`], so that no
-    /// fetch completes it before all have begun.
-    fn default() -> Self {
-        TicketState { remaining: AtomicUsize::new(1), inner: Mutex::default(), done: Condvar::new() }
-    }
-}
+/// A command may pin so many times what all share, when it is its turn: half of the budget.
+const TURN_SHARES: usize = 4;
 
 impl TicketState {
+    /// A ticket that waits for one thing: its maker's [`TicketState::complete_one`], so that no
+    /// fetch completes it before all have begun.
+    #[must_use]
+    pub fn new(has_turn: bool) -> Self {
+        let remaining = AtomicUsize::new(1);
+        TicketState { remaining, inner: Mutex::default(), done: Condvar::new(), has_turn }
+    }
+
+    /// Asks for room for a pin. `false`: there is none, and the ticket is short.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`] if one command wants half of the budget for several keys.
+    pub fn grant(&self, pool: &PinPool, bytes: usize) -> Result<bool> {
+        let mut inner = self.inner.lock();
+        if inner.is_gone {
+            return Ok(false);
+        }
+        if self.has_turn {
+            let (wanted, limit) = (inner.bytes.saturating_add(bytes), pool.limit() * TURN_SHARES);
+            if inner.bytes > 0 && wanted > limit {
+                let what = "sum of the values of one command";
+                return Err(Error::TooLarge { what, bytes: wanted as u64, limit: limit as u64 });
+            }
+            pool.take_anyway(bytes);
+        } else if !pool.take(bytes) {
+            inner.is_short = true;
+            return Ok(false);
+        }
+        inner.bytes += bytes;
+        Ok(true)
+    }
+
+    /// Whether there was no room for a pin.
+    #[must_use]
+    pub fn is_short(&self) -> bool {
+        self.inner.lock().is_short
+    }
+
     /// Adds a fetch to wait for.
     pub fn add_one(&self) {
         self.remaining.fetch_add(1, Ordering::Relaxed);
@@ -84,11 +124,11 @@ impl TicketState {
         Poll::Pending
     }
 
-    /// The ticket is dropped: takes its pins and refuses further ones.
+    /// The ticket is dropped: takes its pins and the room for them, and refuses further ones.
     #[must_use]
-    pub fn leave(&self) -> Vec<(DbId, Box<[u8]>)> {
+    pub fn leave(&self) -> (Vec<(DbId, Box<[u8]>)>, usize) {
         let mut inner = self.inner.lock();
         inner.is_gone = true;
-        std::mem::take(&mut inner.pinned)
+        (std::mem::take(&mut inner.pinned), std::mem::take(&mut inner.bytes))
     }
 }

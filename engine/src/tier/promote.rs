@@ -49,6 +49,12 @@ impl FetchTicket {
         self.state.wait()
     }
 
+    /// Whether some of what was fetched could not be pinned: see [`crate::keyspace::pins`].
+    #[must_use]
+    pub fn is_short(&self) -> bool {
+        self.state.is_short()
+    }
+
     /// Whether everything is there already.
     #[must_use]
     pub fn is_ready(&self) -> bool {
@@ -66,10 +72,11 @@ impl Future for FetchTicket {
 
 impl Drop for FetchTicket {
     fn drop(&mut self) {
-        let pinned = self.state.leave();
+        let (pinned, bytes) = self.state.leave();
         for (db, key) in pinned {
             self.store.unpin(db, &key);
         }
+        self.store.pins.give(bytes);
     }
 }
 
@@ -93,6 +100,13 @@ struct Job {
     row_key: Vec<u8>,
 }
 
+impl Job {
+    /// What the key's entry takes besides its value, about.
+    fn weight(&self) -> usize {
+        64 + self.key.len()
+    }
+}
+
 /// The queue between workers and disk threads.
 pub struct Promoter {
     store: Arc<Store>,
@@ -113,16 +127,17 @@ impl Promoter {
         Arc::new(Promoter { store, queue: Mutex::new(Queue::default()), work: Condvar::new() })
     }
 
-    /// Brings keys into memory. `None`: all are resident or known to be absent.
+    /// Brings keys into memory. `None`: all are resident or known to be absent. `has_turn`: it is the
+    /// turn of the command that asks.
     pub fn fetch<'k>(
         &self,
-        keys: impl Iterator<Item = (DbId, &'k [u8])>,
-        depth: Depth,
+        keys: impl Iterator<Item = (DbId, &'k [u8], Depth)>,
+        has_turn: bool,
     ) -> Option<FetchTicket> {
-        let state = Arc::new(TicketState::default());
+        let state = Arc::new(TicketState::new(has_turn));
         let mut waits = 0;
         let (mut jobs, mut rest): (Vec<Job>, Vec<Job>) = (Vec::new(), Vec::new());
-        for (db, key) in keys {
+        for (db, key, depth) in keys {
             let hash = self.store.hasher.hash(key);
             let mut shard = self.store.lock(hash.shard);
             let pages = shard.stored_at(db, hash, key).filter(|_| depth == Depth::Whole);
@@ -252,20 +267,21 @@ impl Promoter {
             shard.load(job.hash, job.db, &job.key, incarnation, pages);
             store.stats.promoted.fetch_add(1, Ordering::Relaxed);
         }
-        let pin = |shard: &mut Shard| shard.pin(job.db, job.hash, &job.key);
-        let waiters: Vec<_> = slot.waiters.into_iter().map(|waiter| (waiter, pin(&mut shard))).collect();
+        let bytes = usize::try_from(len).unwrap_or(usize::MAX).saturating_add(job.weight());
+        let pin = |shard: &mut Shard, waiter: &TicketState| -> Result<bool> {
+            outcome.clone()?;
+            Ok(waiter.grant(&store.pins, bytes)? && shard.pin(job.db, job.hash, &job.key))
+        };
+        let waiters: Vec<_> =
+            slot.waiters.into_iter().map(|waiter| (pin(&mut shard, &waiter), waiter)).collect();
         store.relieve(&mut shard);
         drop(shard);
-        for (waiter, pinned) in waiters {
-            let is_waiting = waiter.complete_one(pinned.then_some((job.db, &job.key)), outcome.clone().err());
-            if pinned && !is_waiting {
-                store.unpin(job.db, &job.key);
-            }
-        }
+        self.wake(job, waiters);
     }
 
     /// Ends the fetch of one key: installs what was read and wakes who waits.
     fn complete(&self, job: &Job, row: Result<Option<&[u8]>>) {
+        let row_bytes = row.as_ref().ok().and_then(|row| *row).map_or(0, <[u8]>::len);
         let decoded = row.and_then(|row| row.map(|row| decode(&job.key, row)).transpose());
         let mut shard = self.store.lock(job.hash.shard);
         let Some(slot) = shard.end_fetch(job.db, &job.key) else { return };
@@ -280,18 +296,28 @@ impl Promoter {
         }
         let found = decoded.unwrap_or_default();
         let is_stale = slot.is_stale && !self.store.failpoints.breaks(Break::FetchNeverOverwrites);
-        let mut outcomes = Vec::with_capacity(slot.waiters.len());
-        for waiter in slot.waiters {
-            let outcome =
-                if is_stale { Ok(false) } else { shard.install(job.hash, job.db, &job.key, found, true) };
-            outcomes.push((waiter, outcome));
-        }
+        let bytes = row_bytes + job.weight();
+        let mut install = |waiter: &TicketState| -> Result<bool> {
+            if is_stale {
+                return Ok(false);
+            }
+            let granted = waiter.grant(&self.store.pins, bytes);
+            let pin = matches!(granted, Ok(true));
+            let is_pinned = shard.install(job.hash, job.db, &job.key, found, pin)?;
+            granted.map(|_| is_pinned)
+        };
+        let waiters: Vec<_> = slot.waiters.into_iter().map(|waiter| (install(&waiter), waiter)).collect();
         if !is_stale && found.is_some() {
             self.store.stats.promoted.fetch_add(1, Ordering::Relaxed);
         }
         self.store.relieve(&mut shard);
         drop(shard);
-        for (waiter, outcome) in outcomes {
+        self.wake(job, waiters);
+    }
+
+    /// Tells who waited whether the key is pinned for them now.
+    fn wake(&self, job: &Job, waiters: Vec<(Result<bool>, Arc<TicketState>)>) {
+        for (outcome, waiter) in waiters {
             match outcome {
                 Ok(pinned) => {
                     if !waiter.complete_one(pinned.then_some((job.db, &job.key)), None) {
@@ -373,7 +399,7 @@ impl Promoter {
                 // The row first; a long string needs its pages too.
                 for chunk in waiting.chunks(256) {
                     if let Some(ticket) =
-                        self.fetch(chunk.iter().map(|(db, key)| (*db, &key[..])), Depth::Whole)
+                        self.fetch(chunk.iter().map(|(db, key)| (*db, &key[..], Depth::Whole)), false)
                     {
                         ticket.wait()?;
                     }

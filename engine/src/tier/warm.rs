@@ -163,7 +163,7 @@ fn promote(store: &Store, promoter: &Promoter, index: DbIndex, buckets: &[u32]) 
         }
     }
     drop(cursor);
-    if let Some(ticket) = promoter.fetch(keys.iter().map(|key| (db, &key[..])), Depth::Row) {
+    if let Some(ticket) = promoter.fetch(keys.iter().map(|key| (db, &key[..], Depth::Row)), false) {
         ticket.wait()?;
     }
     Ok(keys.len() as u64)

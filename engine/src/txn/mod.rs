@@ -24,7 +24,7 @@ use std::sync::atomic::Ordering;
 use parking_lot::lock_api::RawMutex as _;
 
 use build::{BuildOrder, Builds};
-pub use plan::{Found, ValueRef};
+pub use plan::{Found, Header, ValueRef};
 
 use crate::codec::Reader;
 use crate::error::{Error, Result};
@@ -85,6 +85,7 @@ pub struct Scratch {
     more_shards: u64,
     missing: Vec<(DbId, Box<[u8]>)>,
     rounds: u32,
+    has_turn: bool,
     /// Only commands that store large values have it.
     builds: Option<Box<Builds>>,
 }
@@ -116,7 +117,8 @@ struct TotalChange {
 pub enum Wait {
     /// Nothing: only more shards must be locked.
     Retry,
-    /// Records on their way into memory.
+    /// Records on their way into memory. When they came and [`FetchTicket::is_short`], release all that was
+    /// fetched and wait for the turn to pin more ([`Scratch::take_turn`]).
     Fetch(FetchTicket),
     /// Room in the log for so many bytes.
     Room(usize),
@@ -214,11 +216,18 @@ impl Core {
 }
 
 impl Scratch {
+    /// It is the command's turn to pin what it needs, whether there is room or not. Of all commands at
+    /// most one may have it; it ends with [`Scratch::reset`].
+    pub fn take_turn(&mut self) {
+        self.has_turn = true;
+    }
+
     /// Forgets the rounds of the command before.
     #[inline]
     pub fn reset(&mut self) {
         self.more_shards = 0;
         self.rounds = 0;
+        self.has_turn = false;
         self.missing.clear();
         if self.builds.is_some() {
             self.builds = None;
@@ -288,6 +297,12 @@ impl<'e> Txn<'e> {
         self.operation = operation;
     }
 
+    /// Highest LSN whose effect was seen so far: a reply waits for it even if the command fails.
+    #[must_use]
+    pub fn observed(&self) -> Lsn {
+        self.observed
+    }
+
     /// The error that made a read end with [`Interrupt`], if it was one: the command fails then.
     pub fn take_failure(&mut self) -> Option<Error> {
         self.failure.take()
@@ -312,7 +327,12 @@ impl<'e> Txn<'e> {
             return Wait::Retry;
         }
         let missing = std::mem::take(&mut self.scratch.missing);
-        match self.core.promoter.fetch(missing.iter().map(|(db, key)| (*db, &key[..])), Depth::Whole) {
+        // With what the command will read next, in one batch.
+        let db = self.core.store.db_id(self.db);
+        let is_missing = |key: &&&[u8]| missing.iter().any(|(_, found)| **found == ***key);
+        let others = self.keys.iter().filter(|key| !is_missing(key)).map(|key| (db, *key, Depth::Row));
+        let missing = missing.iter().map(|(db, key)| (*db, &key[..], Depth::Whole));
+        match self.core.promoter.fetch(missing.chain(others), self.scratch.has_turn) {
             Some(ticket) => Wait::Fetch(ticket),
             None => Wait::Retry,
         }

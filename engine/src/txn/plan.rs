@@ -53,6 +53,24 @@ pub struct Found<'a> {
     pub lsn: Lsn,
 }
 
+/// What is known of a key without its value: a long string's pages stay on disk.
+#[derive(Clone, Copy, Debug)]
+pub struct Header {
+    pub type_tag: TypeTag,
+    /// How the value is stored, as OBJECT ENCODING names it.
+    pub encoding: &'static str,
+    pub deadline: Option<ExpireAt>,
+    /// When and how often it was used; this access is counted if it counts.
+    pub usage: Usage,
+    /// Memory of the entry in bytes, without its share of the table.
+    pub heap_bytes: usize,
+    /// LSN of the last change.
+    pub lsn: Lsn,
+}
+
+/// Strings up to this length that were not made by editing are `embstr` to OBJECT ENCODING, as in Redis.
+const EMBSTR_MAX: usize = 44;
+
 /// Values longer than this are built from parts whatever a record may hold.
 const BUILT_MIN: usize = 16 << 20;
 
@@ -104,15 +122,7 @@ impl<'e> Txn<'e> {
         if !self.is_alive(hash, db, key, true)? {
             return Ok(None);
         }
-        let rules = &self.core.store.usage;
-        let counting = if is_access { rules.counting() } else { None };
-        let random = counting.map_or(0, |_| rules.random());
-        let now = UsedAt::new(self.now_ms);
-        let part = self.shard(hash.shard).db_mut(db).expect("the key is there");
-        let entry = part.table.find_mut(hash, key).expect("the key is there");
-        if is_access {
-            note_use(entry, now, counting, random);
-        }
+        let entry = self.used(hash, db, key, is_access);
         let value = match entry.body() {
             BodyRef::Int(value) => ValueRef::Int(value),
             BodyRef::Bytes(bytes) => ValueRef::Bytes(bytes),
@@ -127,6 +137,48 @@ impl<'e> Txn<'e> {
             heap_bytes: entry.heap_bytes(),
             lsn: entry.lsn(),
         }))
+    }
+
+    /// What is known of a key of the command's database without reading its value.
+    pub fn header(&mut self, key: &[u8], is_access: bool) -> Result<Option<Header>, Interrupt> {
+        let hash = self.hash(key);
+        let db = self.db_id(self.db, hash)?;
+        if let Some(touched) = self.touched(hash, db, key) {
+            assert!(!touched.exists, "a command reads a key before it changes it");
+            return Ok(None);
+        }
+        if !self.is_alive(hash, db, key, false)? {
+            return Ok(None);
+        }
+        let entry = self.used(hash, db, key, is_access);
+        let encoding = match entry.body() {
+            BodyRef::Int(_) => "int",
+            BodyRef::Bytes(bytes) if bytes.len() <= EMBSTR_MAX && !entry.has(flag::RAW) => "embstr",
+            _ => "raw",
+        };
+        Ok(Some(Header {
+            type_tag: TypeTag::String,
+            encoding,
+            deadline: entry.deadline(),
+            usage: entry.usage(),
+            heap_bytes: entry.heap_bytes(),
+            lsn: entry.lsn(),
+        }))
+    }
+
+    /// The entry of a key that is there; the use is noted if it is one.
+    #[inline]
+    fn used(&mut self, hash: KeyHash, db: DbId, key: &[u8], is_access: bool) -> &mut Entry {
+        let rules = &self.core.store.usage;
+        let counting = if is_access { rules.counting() } else { None };
+        let random = counting.map_or(0, |_| rules.random());
+        let now = UsedAt::new(self.now_ms);
+        let part = self.shard(hash.shard).db_mut(db).expect("the key is there");
+        let entry = part.table.find_mut(hash, key).expect("the key is there");
+        if is_access {
+            note_use(entry, now, counting, random);
+        }
+        entry
     }
 
     /// Whether a key exists, with the private changes of this transaction.

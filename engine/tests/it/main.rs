@@ -4,7 +4,7 @@
 //! states it went through. `model` compares a store with a map through spills, checkpoints and
 //! crashes; `invariants` has a test for each invariant of the design; `schedules` pins the
 //! interleavings that break naive versions; `crash` cuts the power at every sync point; `faults`
-//! has disks that fail or are full; `defrag`, `expiry`, `concurrency`, `events`, `filters`, `formats`, `scan`,
+//! has disks that fail or are full; `defrag`, `expiry`, `concurrency`, `events`, `filters`, `formats`, `pins`, `scan`,
 //! `snapshots` and `usage` say what they are.
 
 mod rig;
@@ -22,6 +22,7 @@ mod formats;
 mod invariants;
 mod model;
 mod parts;
+mod pins;
 mod scan;
 mod schedules;
 mod snapshots;

@@ -495,3 +495,17 @@ fn two_collections_created_in_one_commit() {
     assert_eq!(rig.get(b"k"), Some(a));
     assert_eq!(rig.get(b"l"), Some(b));
 }
+
+#[test]
+fn what_needs_no_bytes_reads_none() {
+    let rig = Rig::with(SMALL);
+    rig.set(b"k", &large(1, 3 << 20));
+    rig.evict_all();
+    let header = rig.run(DB, &[b"k"], Mode::Keys, |txn| txn.header(b"k", true)).expect("reads").0;
+    assert_eq!(header.map(|header| header.encoding), Some("raw"));
+    assert!(is_stored(&rig, b"k"));
+    assert!(rig.expire_at(b"k", Some(rig.now_ms() + 1000)));
+    assert!(is_stored(&rig, b"k"));
+    assert!(rig.deadline(b"k").is_some());
+    assert!(rig.del(b"k"));
+}

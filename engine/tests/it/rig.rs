@@ -8,10 +8,12 @@ use lux_engine::env::Clock;
 use lux_engine::env::sim::{SimClock, SimFiles, SimRng};
 use lux_engine::ids::{DbIndex, ExpireAt, Lsn};
 use lux_engine::tier::memory::MemoryStore;
+use lux_engine::tier::promote::FetchTicket;
 use lux_engine::txn::{CommitError, Committed, Mode, Scratch, Txn, ValueRef, Wait};
 use lux_engine::wal::FsyncPolicy;
 use lux_engine::wal::effect::{Operation, StringBody};
 use lux_engine::{Cold, Engine, EngineConfig, Error, Result};
+use parking_lot::Mutex;
 
 pub const DB: DbIndex = DbIndex(0);
 const START_MS: u64 = 1_700_000_000_000;
@@ -159,7 +161,7 @@ impl Rig {
 
     pub fn deadline(&self, key: &[u8]) -> Option<u64> {
         self.one(key, Operation::Set, |txn| {
-            Ok(txn.peek(key)?.and_then(|found| found.deadline).map(|at| at.0))
+            Ok(txn.header(key, false)?.and_then(|found| found.deadline).map(|at| at.0))
         })
     }
 
@@ -195,7 +197,7 @@ impl Rig {
 
     pub fn expire_at(&self, key: &[u8], deadline: Option<u64>) -> bool {
         self.one(key, Operation::PExpireAt, |txn| {
-            if txn.lookup(key)?.is_none() {
+            if txn.header(key, true)?.is_none() {
                 return Ok(false);
             }
             txn.set_deadline(key, deadline.map(ExpireAt)).map(|()| true)
@@ -333,7 +335,8 @@ pub fn run<R>(
     mut command: impl FnMut(&mut Txn<'_>) -> Result<R, lux_engine::txn::Interrupt>,
 ) -> Result<(R, Committed)> {
     let mut scratch = Scratch::default();
-    let (mut waits, mut rounds) = (Vec::new(), 0);
+    static TURN: Mutex<()> = Mutex::new(());
+    let (mut waits, mut rounds, mut turn) = (Vec::new(), 0, None);
     loop {
         let mut txn = engine.begin(&mut scratch, db, keys, mode, engine.now_ms());
         let wait = match command(&mut txn) {
@@ -360,6 +363,11 @@ pub fn run<R>(
             Wait::Fetch(ticket) => {
                 ticket.wait()?;
                 waits.push(ticket);
+                if waits.last().is_some_and(FetchTicket::is_short) {
+                    waits.clear();
+                    turn = Some(turn.unwrap_or_else(|| TURN.lock()));
+                    scratch.take_turn();
+                }
             }
         }
         rounds += 1;

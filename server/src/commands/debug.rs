@@ -13,7 +13,6 @@ use crate::dispatch::context::{Context, evict_everything};
 use crate::dispatch::reply::{CommandResult, ReplySink};
 use crate::dispatch::reply_errors as errors;
 use crate::dispatch::spec::{Arity, CommandSpec, Flags, Group, Keys};
-use crate::dispatch::string_ref::encoding;
 
 pub const COMMANDS: &[CommandSpec] = &[CommandSpec {
     name: "DEBUG",
@@ -132,7 +131,7 @@ fn object(ctx: &mut Context<'_>, mut args: Args<'_>, reply: &mut dyn ReplySink) 
     let found = ctx.peek(args.key()?)?.ok_or(errors::NO_SUCH_KEY)?;
     let line = format!(
         "Value at:0x0 refcount:1 encoding:{} serializedlength:{} lru:{} lru_seconds_idle:{} lsn:{} freq:{}",
-        encoding(&found),
+        found.encoding,
         found.heap_bytes,
         found.usage.at,
         found.usage.at.idle_seconds(now),

@@ -208,7 +208,7 @@ fn expire_key(
         .checked_mul(scale)
         .and_then(|ms| ms.checked_add(base_ms))
         .ok_or_else(|| errors::invalid_expire(&ctx.command.full_name))?;
-    let is_set = match ctx.lookup(key)? {
+    let is_set = match ctx.header(key)? {
         Some(found) => options.allow(found.deadline, deadline_ms),
         None => false,
     };
@@ -229,7 +229,7 @@ fn expire_key(
 /// `PERSIST key`
 fn persist(ctx: &mut Context<'_>, mut args: Args<'_>, reply: &mut dyn ReplySink) -> CommandResult {
     let key = args.key()?;
-    let has_deadline = ctx.lookup(key)?.is_some_and(|found| found.deadline.is_some());
+    let has_deadline = ctx.header(key)?.is_some_and(|found| found.deadline.is_some());
     if has_deadline {
         ctx.set_deadline(key, None)?;
     }

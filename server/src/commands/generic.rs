@@ -20,7 +20,6 @@ use crate::dispatch::context::Context;
 use crate::dispatch::reply::{CommandError, CommandResult, ReplySink};
 use crate::dispatch::reply_errors as errors;
 use crate::dispatch::spec::{Arity, CommandSpec, Flags, Group, Keys};
-use crate::dispatch::string_ref::encoding;
 
 const READ: Flags = Flags::READONLY;
 const READ_FAST: Flags = READ.with(Flags::FAST);
@@ -387,7 +386,7 @@ fn touch(ctx: &mut Context<'_>, args: Args<'_>, reply: &mut dyn ReplySink) -> Co
 /// `TYPE key`
 fn type_of(ctx: &mut Context<'_>, mut args: Args<'_>, reply: &mut dyn ReplySink) -> CommandResult {
     let found = ctx.peek(args.key()?)?;
-    reply.simple(found.map_or("none", |found| found.value.type_tag().name()));
+    reply.simple(found.map_or("none", |found| found.type_tag.name()));
     Ok(())
 }
 
@@ -709,7 +708,7 @@ fn dbsize(ctx: &mut Context<'_>, _: Args<'_>, reply: &mut dyn ReplySink) -> Comm
 
 /// `OBJECT ENCODING key`
 fn object_encoding(ctx: &mut Context<'_>, mut args: Args<'_>, reply: &mut dyn ReplySink) -> CommandResult {
-    let encoding = ctx.peek(args.key()?)?.map(|found| encoding(&found));
+    let encoding = ctx.peek(args.key()?)?.map(|found| found.encoding);
     reply.bulk_or_null(encoding.map(str::as_bytes));
     Ok(())
 }

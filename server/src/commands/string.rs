@@ -488,7 +488,7 @@ fn set(ctx: &mut Context<'_>, mut args: Args<'_>, reply: &mut dyn ReplySink) -> 
     } else if options.condition == Condition::Always && options.lifetime != Lifetime::Keep {
         None
     } else {
-        ctx.lookup(key)?.map(|found| (found.deadline, false))
+        ctx.header(key)?.map(|found| (found.deadline, false))
     };
     let passes = match options.condition {
         Condition::Always => true,

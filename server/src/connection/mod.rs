@@ -255,6 +255,9 @@ impl Connection {
                 }
                 self.session.handle.is_blocked.store(true, Relaxed);
                 wait.ready(&self.state, &mut self.session).await;
+                if self.session.resume.as_ref().is_some_and(|resume| resume.has_turn()) {
+                    prefetched = None;
+                }
                 if let Some(ticket) = prefetched.as_mut().filter(|ticket| !ticket.is_ready()) {
                     // A failure shows again when the command that needs the record runs.
                     let _ = ticket.await;

@@ -15,6 +15,7 @@ use lux_engine::tier::promote::FetchTicket;
 use lux_engine::txn::build::BuildOrder;
 use lux_engine::txn::{Interrupt, Scratch, Txn};
 use lux_engine::{DATABASE_COUNT, Engine};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinHandle;
 
 use super::args::Argv;
@@ -75,6 +76,8 @@ pub struct Resume {
     pub(super) failure: Option<Error>,
     /// Records stay in memory for as long as their ticket is there.
     pub(super) pins: Vec<FetchTicket>,
+    /// The turn to pin more than there is room for; see [`ServerState::pin_turn`].
+    pub(super) turn: Option<OwnedSemaphorePermit>,
     /// The writer was slowed down for this command already.
     pub(super) has_paid: bool,
 }
@@ -84,6 +87,14 @@ struct LostJob;
 
 /// Stands for the result of a sleep.
 struct Slept;
+
+impl Resume {
+    /// Whether the command waited for its turn to pin what it needs.
+    #[must_use]
+    pub fn has_turn(&self) -> bool {
+        self.turn.is_some()
+    }
+}
 
 impl Wait {
     /// Whether it is for the disk.
@@ -97,6 +108,13 @@ impl Wait {
         let resume = session.resume.get_or_insert_default();
         match self {
             Wait::Fetch(mut ticket) => match (&mut ticket).await {
+                Ok(()) if ticket.is_short() => {
+                    // It waits with no pins, first come first served.
+                    drop(ticket);
+                    resume.pins.clear();
+                    resume.turn = Arc::clone(&state.pin_turn).acquire_owned().await.ok();
+                    resume.scratch.take_turn();
+                }
                 Ok(()) => resume.pins.push(ticket),
                 Err(error) => resume.failure = Some(error),
             },

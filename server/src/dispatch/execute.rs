@@ -332,7 +332,10 @@ fn conclude(result: CommandResult, txn: Option<Txn<'_>>, wait: Option<Wait>, obs
         (Err(CommandError::Interrupted), None) => {
             End::Done(Err(reply_errors::OFFLOADED_JOB_LOST), Committed::default())
         }
-        (result @ Err(_), _) => End::Done(result, Committed::default()),
+        (result @ Err(_), txn) => {
+            let observed = txn.map_or(observed, |txn| txn.observed().max(observed));
+            End::Done(result, Committed { lsn: None, observed })
+        }
         (Ok(()), None) => End::Done(Ok(()), Committed { lsn: None, observed }),
         (Ok(()), Some(txn)) => match txn.commit() {
             Ok(committed) => End::Done(Ok(()), committed),

@@ -14,7 +14,7 @@ use lux_engine::error::Error;
 use lux_engine::ids::{DbIndex, ExpireAt};
 use lux_engine::keyspace::scan::ScanStep;
 use lux_engine::snapshot::Detail;
-use lux_engine::txn::Found;
+use lux_engine::txn::{Found, Header};
 use lux_engine::wal::effect::{Operation, StringBody};
 
 use super::context::Context;
@@ -32,14 +32,21 @@ impl Context<'_> {
         Ok(if touches { self.txn().lookup(key)? } else { self.txn().peek(key)? })
     }
 
-    /// Reads a key of any type; counts as an access whatever the client said.
-    pub fn touch(&mut self, key: &[u8]) -> Result<Option<Found<'_>>> {
-        Ok(self.txn().lookup(key)?)
+    /// What is known of a key without reading its value. Counts as an access unless the client said
+    /// CLIENT NO-TOUCH.
+    pub fn header(&mut self, key: &[u8]) -> Result<Option<Header>> {
+        let touches = !self.session.no_touch;
+        Ok(self.txn().header(key, touches)?)
     }
 
-    /// Reads a key of any type without counting as an access.
-    pub fn peek(&mut self, key: &[u8]) -> Result<Option<Found<'_>>> {
-        Ok(self.txn().peek(key)?)
+    /// Like [`Context::header`]; counts as an access whatever the client said.
+    pub fn touch(&mut self, key: &[u8]) -> Result<Option<Header>> {
+        Ok(self.txn().header(key, true)?)
+    }
+
+    /// Like [`Context::header`]; does not count as an access.
+    pub fn peek(&mut self, key: &[u8]) -> Result<Option<Header>> {
+        Ok(self.txn().header(key, false)?)
     }
 
     /// Reads a string; `WRONGTYPE` if the key holds something else. Counts as an access.
@@ -130,14 +137,21 @@ impl Context<'_> {
 
     /// How many keys the command's database holds, in memory and on disk.
     #[must_use]
-    pub fn key_count(&self) -> u64 {
-        self.engine().key_counts(self.db()).0
+    pub fn key_count(&mut self) -> u64 {
+        let count = self.engine().key_counts(self.db()).0;
+        self.observe(self.engine().wal().last_lsn());
+        count
     }
 
     /// One step of a walk over the command's database: about `count` keys from position `from`.
     pub fn scan(&mut self, from: u32, count: u64) -> Result<ScanStep> {
         let (engine, db) = (self.engine().clone(), self.db());
-        self.walk(move || engine.scan(db, from, count))
+        let (lsn, step) = self.walk(move || {
+            let step = engine.scan(db, from, count)?;
+            Ok((engine.wal().last_lsn(), step))
+        })?;
+        self.observe(lsn);
+        Ok(step)
     }
 
     /// All keys of the command's database that `picks` picks, as of one moment.
@@ -165,15 +179,17 @@ impl Context<'_> {
         const AMONG: u64 = 64;
         let (engine, db) = (self.engine().clone(), self.db());
         let random = RandomState::new().build_hasher().finish();
-        self.walk(move || {
+        let (lsn, key) = self.walk(move || {
             // A place by chance, then a key by chance of the step that starts there.
             let mut step = engine.scan(db, random as u32, AMONG)?;
             if step.keys.is_empty() {
                 step = engine.scan(db, 0, AMONG)?;
             }
             let index = (random >> 32) as usize % step.keys.len().max(1);
-            Ok(step.keys.into_iter().nth(index).map(|(key, _)| key))
-        })
+            Ok((engine.wal().last_lsn(), step.keys.into_iter().nth(index).map(|(key, _)| key)))
+        })?;
+        self.observe(lsn);
+        Ok(key)
     }
 
     /// Runs a walk here while everything is in memory, else where it may wait for the disk.

@@ -6,19 +6,6 @@ use lux_engine::value::string::number::{IntText, LongDouble, int_len, parse_int}
 
 use super::reply::ReplySink;
 
-/// Longest string that Redis keeps in one allocation with its header.
-const EMBEDDED_MAX: usize = 44;
-
-/// The encoding OBJECT ENCODING shows.
-#[must_use]
-pub fn encoding(found: &Found<'_>) -> &'static str {
-    match found.value {
-        ValueRef::Int(_) => "int",
-        ValueRef::Bytes(bytes) if bytes.len() <= EMBEDDED_MAX && !found.is_raw => "embstr",
-        ValueRef::Bytes(_) => "raw",
-    }
-}
-
 /// The string of a key that was looked up.
 #[derive(Clone, Copy, Debug)]
 pub struct StringRef<'a> {
