@@ -24,7 +24,7 @@ use super::hash::{KeyHash, KeyHasher};
 use super::parts::{Pages, Parts};
 use super::side::SideTables;
 use super::table::PageTable;
-use super::ticket::TicketState;
+use super::ticket::{TicketState, Waiter};
 use super::usage::{Usage, UsedAt};
 use crate::error::{Error, Result};
 use crate::ids::{DbId, ExpireAt, Incarnation, Lsn};
@@ -113,7 +113,7 @@ pub struct FetchSlot {
     /// A commit touched the key meanwhile: what the read found must not be installed.
     pub is_stale: bool,
     /// How many tickets wait for it.
-    pub waiters: Vec<Arc<TicketState>>,
+    pub waiters: Vec<Waiter>,
 }
 
 /// What replay decided for a record, or that this is a live commit.
@@ -645,7 +645,7 @@ impl Shard {
     /// Adds a waiter to the fetch of a key; `true` if the fetch is new and the caller runs it.
     pub fn begin_fetch(&mut self, db: DbId, key: &[u8], waiter: &Arc<TicketState>) -> bool {
         let slot = self.fetches.entry((db, Box::from(key))).or_default();
-        slot.waiters.push(Arc::clone(waiter));
+        slot.waiters.push(Waiter::new(waiter));
         slot.waiters.len() == 1
     }
 

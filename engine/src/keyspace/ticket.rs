@@ -1,5 +1,6 @@
 //! What a wait for cold keys and the fetches that it waits for share.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
 
@@ -29,6 +30,33 @@ impl Default for TicketState {
     /// fetch completes it before all have begun.
     fn default() -> Self {
         TicketState { remaining: AtomicUsize::new(1), inner: Mutex::default(), done: Condvar::new() }
+    }
+}
+
+/// One fetch's duty to a ticket that waits for it. Dropped undone, because the reading thread
+/// panicked, it fails the ticket: nobody waits for ever.
+pub struct Waiter(Option<Arc<TicketState>>);
+
+impl Waiter {
+    /// The duty of a fetch that was added to the ticket.
+    #[must_use]
+    pub fn new(ticket: &Arc<TicketState>) -> Waiter {
+        Waiter(Some(Arc::clone(ticket)))
+    }
+
+    /// See [`TicketState::complete_one`].
+    #[must_use]
+    pub fn complete(mut self, pinned: Option<(DbId, &[u8])>, error: Option<Error>) -> bool {
+        self.0.take().is_some_and(|ticket| ticket.complete_one(pinned, error))
+    }
+}
+
+impl Drop for Waiter {
+    fn drop(&mut self) {
+        if let Some(ticket) = self.0.take() {
+            let cause = "a thread that reads the cold tier panicked".into();
+            let _ = ticket.complete_one(None, Some(Error::Latched { cause }));
+        }
     }
 }
 

@@ -10,6 +10,7 @@
 //! in batches sorted by row key. While a filter is not complete yet, the caller first asks the cold
 //! tier without I/O: its own filters and cached blocks answer most misses of keys that do not exist.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
@@ -25,7 +26,7 @@ use crate::ids::{DbId, Incarnation};
 use crate::keyspace::entry::BodyRef;
 use crate::keyspace::fetched::Fetched;
 use crate::keyspace::hash::KeyHash;
-use crate::keyspace::shard::Shard;
+use crate::keyspace::shard::{FetchSlot, Shard};
 use crate::keyspace::store::Store;
 use crate::keyspace::ticket::TicketState;
 use crate::tier::schema;
@@ -82,15 +83,34 @@ pub enum Depth {
     Whole,
 }
 
-/// One key to read.
-#[derive(Debug)]
+/// One key to read. Dropped without an answer, because its thread panicked, it takes its slot away and
+/// so fails whoever waits.
 struct Job {
+    store: Arc<Store>,
+    is_answered: Cell<bool>,
     /// The key's entry is there, without its bytes: these pages have them.
     pages: Option<(Incarnation, u64)>,
     db: DbId,
     hash: KeyHash,
     key: Box<[u8]>,
     row_key: Vec<u8>,
+}
+
+impl Drop for Job {
+    fn drop(&mut self) {
+        if !self.is_answered.get() {
+            let slot = self.store.lock(self.hash.shard).end_fetch(self.db, &self.key);
+            drop(slot);
+        }
+    }
+}
+
+impl Job {
+    /// Takes the slot of the fetch, once.
+    fn end(&self, shard: &mut Shard) -> Option<FetchSlot> {
+        self.is_answered.set(true);
+        shard.end_fetch(self.db, &self.key)
+    }
 }
 
 /// The queue between workers and disk threads.
@@ -137,7 +157,8 @@ impl Promoter {
                 drop(shard);
                 let mut row_key = Vec::with_capacity(8 + key.len());
                 schema::put_row_key(&mut row_key, db, hash.bucket, key);
-                let job = Job { pages, db, hash, key: Box::from(key), row_key };
+                let (store, key) = (Arc::clone(&self.store), Box::from(key));
+                let job = Job { store, is_answered: Cell::new(false), pages, db, hash, key, row_key };
                 if is_expected { rest.push(job) } else { jobs.push(job) }
             }
         }
@@ -244,7 +265,7 @@ impl Promoter {
         let (store, mut pages) = (&self.store, Vec::new());
         let mut outcome = read_pages(store, None, job.db, incarnation, len, &job.key, &mut pages);
         let mut shard = store.lock(job.hash.shard);
-        let Some(slot) = shard.end_fetch(job.db, &job.key) else { return };
+        let Some(slot) = job.end(&mut shard) else { return };
         // The pages of a value that was replaced or flushed away meanwhile may be gone already.
         if slot.is_stale || shard.db(job.db).is_none() {
             outcome = Ok(());
@@ -257,7 +278,7 @@ impl Promoter {
         store.relieve(&mut shard);
         drop(shard);
         for (waiter, pinned) in waiters {
-            let is_waiting = waiter.complete_one(pinned.then_some((job.db, &job.key)), outcome.clone().err());
+            let is_waiting = waiter.complete(pinned.then_some((job.db, &job.key)), outcome.clone().err());
             if pinned && !is_waiting {
                 store.unpin(job.db, &job.key);
             }
@@ -268,13 +289,13 @@ impl Promoter {
     fn complete(&self, job: &Job, row: Result<Option<&[u8]>>) {
         let decoded = row.and_then(|row| row.map(|row| decode(&job.key, row)).transpose());
         let mut shard = self.store.lock(job.hash.shard);
-        let Some(slot) = shard.end_fetch(job.db, &job.key) else { return };
+        let Some(slot) = job.end(&mut shard) else { return };
         // Of a record that was changed or flushed away meanwhile, the pages may be gone already.
         let is_outdated = slot.is_stale || shard.db(job.db).is_none();
         if let (Err(error), false) = (&decoded, is_outdated) {
             drop(shard);
             for waiter in slot.waiters {
-                let _ = waiter.complete_one(None, Some(error.clone()));
+                let _ = waiter.complete(None, Some(error.clone()));
             }
             return;
         }
@@ -294,12 +315,12 @@ impl Promoter {
         for (waiter, outcome) in outcomes {
             match outcome {
                 Ok(pinned) => {
-                    if !waiter.complete_one(pinned.then_some((job.db, &job.key)), None) {
+                    if !waiter.complete(pinned.then_some((job.db, &job.key)), None) {
                         self.store.unpin(job.db, &job.key);
                     }
                 }
                 Err(error) => {
-                    let _ = waiter.complete_one(None, Some(error));
+                    let _ = waiter.complete(None, Some(error));
                 }
             }
         }

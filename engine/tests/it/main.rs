@@ -4,8 +4,8 @@
 //! states it went through. `model` compares a store with a map through spills, checkpoints and
 //! crashes; `invariants` has a test for each invariant of the design; `schedules` pins the
 //! interleavings that break naive versions; `crash` cuts the power at every sync point; `faults`
-//! has disks that fail or are full; `defrag`, `expiry`, `concurrency`, `events`, `filters`, `formats`, `scan`,
-//! `snapshots` and `usage` say what they are.
+//! has disks that fail or are full, `panics` threads that do; `defrag`, `expiry`, `concurrency`, `events`,
+//! `filters`, `formats`, `scan`, `snapshots` and `usage` say what they are.
 
 mod rig;
 mod trace;
@@ -21,6 +21,7 @@ mod filters;
 mod formats;
 mod invariants;
 mod model;
+mod panics;
 mod parts;
 mod scan;
 mod schedules;
