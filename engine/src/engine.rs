@@ -394,8 +394,12 @@ impl Engine {
 
     /// Opens a view of the whole store at this moment, for a read that takes long. Not while the
     /// calling thread has a transaction: all shards are locked for a moment.
+    ///
+    /// # Errors
+    /// After a restart, rows that logged changes apply to have to be read first.
     pub fn snapshot(&self, detail: Detail) -> Result<Snapshot> {
-        Snapshot::open(&self.shared.core, detail, self.now_ms())
+        self.shared.keeper.resolve()?;
+        Ok(Snapshot::open(&self.shared.core, detail, self.now_ms()))
     }
 
     /// One step of a walk over the keys of a database; see [`Store::scan`].

@@ -60,6 +60,8 @@ pub enum Request {
     Round,
     /// Write the parts of values that are being built.
     Parts,
+    /// Give all keys that wait for their row since the replay their base.
+    Resolve,
     /// Move entries out of memory: those of a database whose key the filter picks.
     Evict(DbIndex, Box<dyn Fn(&[u8]) -> bool + Send>),
 }
@@ -332,6 +334,11 @@ impl Keeper {
                 // Parts may come one after the other for long, and the log grows.
                 self.round_if_due()?;
             }
+            Some((Request::Resolve, reply)) => {
+                let outcome = self.resolve_waiting();
+                reply.set(outcome.clone().map(|()| RoundReport::default()));
+                outcome?;
+            }
             None => self.round_if_due()?,
         }
         self.relieve()
@@ -499,7 +506,7 @@ impl Keeper {
     fn evict_matching(&self, db: DbIndex, filter: &dyn Fn(&[u8]) -> bool) -> Result<u64> {
         let store = &self.core.store;
         self.resend()?;
-        self.core.promoter.resolve_all()?;
+        self.resolve_waiting()?;
         let db = store.db_id(db);
         let mut batch = SpillBatch::default();
         let mut left = 0;

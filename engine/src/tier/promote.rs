@@ -23,7 +23,6 @@ use parking_lot::{Condvar, Mutex};
 use crate::error::{Error, Result};
 use crate::failpoint::Break;
 use crate::ids::{DbId, Incarnation};
-use crate::keyspace::entry::BodyRef;
 use crate::keyspace::fetched::Fetched;
 use crate::keyspace::hash::KeyHash;
 use crate::keyspace::shard::{FetchSlot, Shard};
@@ -31,7 +30,6 @@ use crate::keyspace::store::Store;
 use crate::keyspace::ticket::TicketState;
 use crate::tier::schema;
 use crate::tier::{ColdSnapshot, Family, Lookup, ReadTier};
-use crate::value::Value;
 use crate::value::string::PAGE_BYTES;
 
 /// Most keys that one disk read serves together. Their blocks are read one after the other, so a
@@ -375,52 +373,4 @@ impl Store {
         let hash = self.hasher.hash(key);
         self.lock(hash.shard).unpin(db, hash, key);
     }
-}
-
-impl Promoter {
-    /// Reads the base rows of all entries that wait for theirs since the replay. When this
-    /// returns there are none, and none will come.
-    pub fn resolve_all(&self) -> Result<()> {
-        let store = &self.store;
-        if !store.has_unresolved.load(Ordering::Acquire) {
-            return Ok(());
-        }
-        for id in Store::shard_ids() {
-            loop {
-                let waiting = waiting_in(&store.lock(id));
-                if waiting.is_empty() {
-                    break;
-                }
-                // The row first; a long string needs its pages too.
-                for chunk in waiting.chunks(256) {
-                    if let Some(ticket) =
-                        self.fetch(chunk.iter().map(|(db, key)| (*db, &key[..])), Depth::Whole)
-                    {
-                        ticket.wait()?;
-                    }
-                }
-            }
-        }
-        // ORDERING: last, so that whoever reads it finds all of them resolved.
-        store.has_unresolved.store(false, Ordering::Release);
-        Ok(())
-    }
-}
-
-/// Keys whose logged changes wait for their row or their pages.
-fn waiting_in(shard: &Shard) -> Vec<(DbId, Box<[u8]>)> {
-    let mut waiting = Vec::new();
-    for part in shard.dbs() {
-        part.table.for_each(|entry| {
-            let is_waiting = match entry.body() {
-                BodyRef::Boxed(Value::Unresolved(_)) => true,
-                BodyRef::Boxed(Value::Stored(stored)) => stored.has_edits(),
-                _ => false,
-            };
-            if is_waiting {
-                waiting.push((part.id, Box::from(entry.key())));
-            }
-        });
-    }
-    waiting
 }

@@ -5,7 +5,7 @@
 //! crashes; `invariants` has a test for each invariant of the design; `schedules` pins the
 //! interleavings that break naive versions; `crash` cuts the power at every sync point; `faults`
 //! has disks that fail or are full, `panics` threads that do; `defrag`, `expiry`, `concurrency`, `events`,
-//! `filters`, `formats`, `scan`, `snapshots` and `usage` say what they are.
+//! `filters`, `formats`, `scan`, `snapshots`, `tails` and `usage` say what they are.
 
 mod rig;
 mod trace;
@@ -26,3 +26,4 @@ mod parts;
 mod scan;
 mod schedules;
 mod snapshots;
+mod tails;
