@@ -144,13 +144,20 @@ impl Engine {
     fn start_threads(&self, config: &EngineConfig) -> Result<()> {
         let shared = &self.shared;
         for i in 0..config.read_threads.max(1) {
-            let promoter = Arc::clone(&shared.core.promoter);
+            let core = Arc::clone(&shared.core);
+            // After a panic, too, what is stored can be read.
+            let body = move || while guarded(&core.wal, || core.promoter.run()).is_none() {};
             // A test that steps the workers waits for them: they must not come last.
-            self.spawn(&format!("lux-read-{i}"), config.is_background, move || promoter.run())?;
+            self.spawn(&format!("lux-read-{i}"), config.is_background, body)?;
         }
         let keeper = Arc::clone(&shared.keeper);
-        let thread = spawn("lux-keeper", config.is_background, move || keeper.run())?;
-        *shared.keeper_thread.lock() = Some(thread);
+        let wal = Arc::clone(&shared.core.wal);
+        let body = move || {
+            if guarded(&wal, || keeper.run()).is_none() {
+                keeper.give_up();
+            }
+        };
+        *shared.keeper_thread.lock() = Some(spawn("lux-keeper", config.is_background, body)?);
         if config.is_background {
             self.start_watchers()?;
             self.start_tenders(config)?;
@@ -162,10 +169,15 @@ impl Engine {
     fn start_watchers(&self) -> Result<()> {
         let shared = &self.shared;
         let (keeper, is_stopping) = (Arc::clone(&shared.keeper), Arc::clone(&shared.is_stopping));
-        // Whoever holds writers back must not wait for them.
+        let wal = Arc::clone(&shared.core.wal);
+        // Whoever holds writers back must not wait for them, nor leave them held.
         self.spawn("lux-governor", false, move || {
             while !is_stopping.load(Ordering::Relaxed) {
-                std::thread::park_timeout(keeper.govern());
+                let pause = guarded(&wal, || keeper.govern());
+                if pause.is_none() {
+                    keeper.let_writers_go();
+                }
+                std::thread::park_timeout(pause.unwrap_or(DISK_LOOK));
             }
         })?;
         let reaper = Arc::clone(&shared.reaper);
@@ -211,8 +223,12 @@ impl Engine {
         })
     }
 
-    /// Starts a thread that [`Engine::stop`] ends.
+    /// Starts a thread that [`Engine::stop`] ends. If it panics the store latches.
     fn spawn(&self, name: &str, is_low: bool, body: impl FnOnce() + Send + 'static) -> Result<()> {
+        let wal = Arc::clone(&self.shared.core.wal);
+        let body = move || {
+            let _ = guarded(&wal, body);
+        };
         let thread = spawn(name, is_low, body)?;
         self.shared.threads.lock().push(thread);
         Ok(())
@@ -380,8 +396,12 @@ impl Engine {
 
     /// Opens a view of the whole store at this moment, for a read that takes long. Not while the
     /// calling thread has a transaction: all shards are locked for a moment.
+    ///
+    /// # Errors
+    /// After a restart, rows that logged changes apply to have to be read first.
     pub fn snapshot(&self, detail: Detail) -> Result<Snapshot> {
-        Snapshot::open(&self.shared.core, detail, self.now_ms())
+        self.shared.keeper.resolve()?;
+        Ok(Snapshot::open(&self.shared.core, detail, self.now_ms()))
     }
 
     /// One step of a walk over the keys of a database; see [`Store::scan`].
@@ -507,6 +527,18 @@ fn lock_folder(dir: &Path) -> Result<std::fs::File> {
         Err(std::fs::TryLockError::WouldBlock) => Err(Error::InUse { path: dir.to_path_buf() }),
         Err(std::fs::TryLockError::Error(error)) => Err(Error::io("lock", &path, error)),
     }
+}
+
+/// Runs a thread's work. A panic latches the store, as a failed write does: what the thread was about
+/// to do will not be done. `None` after a panic.
+fn guarded<R>(wal: &Wal, work: impl FnOnce() -> R) -> Option<R> {
+    let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
+    outcome.inspect_err(|_| wal.latch(Error::Latched { cause: panicked().into() })).ok()
+}
+
+fn panicked() -> String {
+    let thread = std::thread::current();
+    format!("the thread {} panicked", thread.name().unwrap_or("of the engine"))
 }
 
 fn spawn(name: &str, is_low: bool, body: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {

@@ -53,12 +53,9 @@ enum Hot {
 }
 
 impl Snapshot {
-    /// Takes the state as of now; deadlines are judged by `now_ms`.
-    ///
-    /// # Errors
-    /// After a restart, rows that logged changes apply to may have to be read first.
-    pub(crate) fn open(core: &Core, detail: Detail, now_ms: u64) -> Result<Snapshot> {
-        core.promoter.resolve_all()?;
+    /// Takes the state as of now; deadlines are judged by `now_ms`. No key may wait for its row
+    /// since the replay.
+    pub(crate) fn open(core: &Core, detail: Detail, now_ms: u64) -> Snapshot {
         let store = &core.store;
         let is_blind = store.failpoints.breaks(Break::Snapshots);
         // With all shards locked no commit is between its append and its application.
@@ -76,7 +73,7 @@ impl Snapshot {
             }
         }
         drop(shards);
-        Ok(Snapshot { store: Arc::clone(store), shared, cold, is_all_hot, map, keys, now_ms })
+        Snapshot { store: Arc::clone(store), shared, cold, is_all_hot, map, keys, now_ms }
     }
 
     /// The last commit that this snapshot shows.

@@ -5,6 +5,7 @@
 //! else writes to the cold tier while the store is open, so write-backs never overlap.
 
 use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
@@ -59,6 +60,8 @@ pub enum Request {
     Round,
     /// Write the parts of values that are being built.
     Parts,
+    /// Give all keys that wait for their row since the replay their base.
+    Resolve,
     /// Move entries out of memory: those of a database whose key the filter picks.
     Evict(DbIndex, Box<dyn Fn(&[u8]) -> bool + Send>),
 }
@@ -219,7 +222,7 @@ impl Keeper {
         let reply = Arc::new(Reply::default());
         let mut state = self.state.lock();
         if state.is_stopping {
-            reply.set(Err(Error::Closed));
+            reply.set(Err(self.core.wal.latched().unwrap_or(Error::Closed)));
         } else {
             state.requests.push_back((request, Arc::clone(&reply)));
         }
@@ -258,7 +261,19 @@ impl Keeper {
         self.wake.notify_all();
     }
 
-    /// The body of the keeper's thread.
+    /// The keeper's thread panicked: takes no more requests and fails those that wait.
+    pub fn give_up(&self) {
+        let requests = {
+            let mut state = self.state.lock();
+            state.is_stopping = true;
+            std::mem::take(&mut state.requests)
+        };
+        let error = self.core.wal.latched().unwrap_or(Error::Closed);
+        requests.into_iter().for_each(|(_, reply)| reply.set(Err(error.clone())));
+    }
+
+    /// The body of the keeper's thread. A panic on the way is a failure like any other: it latches,
+    /// and whoever asked for what went wrong is told.
     pub fn run(&self) {
         loop {
             let request = {
@@ -280,7 +295,16 @@ impl Keeper {
                 }
                 continue;
             }
-            let outcome = self.step(request);
+            let reply = request.as_ref().map(|(_, reply)| Arc::clone(reply));
+            let outcome = catch_unwind(AssertUnwindSafe(|| self.step(request))).unwrap_or_else(|_| {
+                self.is_round_running.store(false, Ordering::Relaxed);
+                let error = Error::Latched { cause: "the thread lux-keeper panicked".into() };
+                self.core.wal.latch(error.clone());
+                if let Some(reply) = reply {
+                    reply.set(Err(error.clone()));
+                }
+                Err(error)
+            });
             if let Err(error) = outcome
                 && !matches!(error, Error::NoSpace { .. })
             {
@@ -309,6 +333,11 @@ impl Keeper {
                 outcome?;
                 // Parts may come one after the other for long, and the log grows.
                 self.round_if_due()?;
+            }
+            Some((Request::Resolve, reply)) => {
+                let outcome = self.resolve_waiting();
+                reply.set(outcome.clone().map(|()| RoundReport::default()));
+                outcome?;
             }
             None => self.round_if_due()?,
         }
@@ -376,12 +405,20 @@ impl Keeper {
             self.last_progress.1.store(now, Ordering::Relaxed);
         }
         let stuck_ns = now.saturating_sub(self.last_progress.1.load(Ordering::Relaxed));
-        self.pressure.store(pressure_of(bytes, limit, stuck_ns), Ordering::Relaxed);
+        let pressure = pressure_of(bytes, limit, stuck_ns);
+        // A latched log refuses writers itself and says why; nobody would ever let them go.
+        let pressure = if self.core.wal.latched().is_some() { 0 } else { pressure };
+        self.pressure.store(pressure, Ordering::Relaxed);
         match bytes {
             _ if bytes > limit / 8 * 7 => GOVERN_FULL,
             _ if bytes > limit / 2 => GOVERN,
             _ => IDLE,
         }
+    }
+
+    /// Takes the brake off writers: whoever would do so later has failed.
+    pub fn let_writers_go(&self) {
+        self.pressure.store(0, Ordering::Relaxed);
     }
 
     /// Brings memory below its limit: cleans cool dirty entries, evicts clean ones.
@@ -469,7 +506,7 @@ impl Keeper {
     fn evict_matching(&self, db: DbIndex, filter: &dyn Fn(&[u8]) -> bool) -> Result<u64> {
         let store = &self.core.store;
         self.resend()?;
-        self.core.promoter.resolve_all()?;
+        self.resolve_waiting()?;
         let db = store.db_id(db);
         let mut batch = SpillBatch::default();
         let mut left = 0;

@@ -61,7 +61,7 @@ impl Keeper {
         let (store, wal) = (&self.core.store, &self.core.wal);
         let Begin { lsn: begin, bytes: begin_bytes, map } = self.begin_point();
         self.resend()?;
-        self.core.promoter.resolve_all()?;
+        self.resolve_waiting()?;
         let mut report = RoundReport { redo_lsn: begin, ..RoundReport::default() };
         let marker_first = store.failpoints.breaks(Break::MarkerLast);
         if marker_first {

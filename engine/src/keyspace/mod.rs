@@ -4,8 +4,8 @@
 //! allocation; `table` keeps the entries of a database in bucket order; `shard` applies effects
 //! to them, live and in replay alike, and `evict` takes them out; `filter` knows which keys may have
 //! rows, `usage` when and how often an entry was used; `side` keeps what open snapshots still need of
-//! entries; `parts` is what is being built and no key names yet;
-//! `pins` bounds what commands keep in memory.
+//! entries; `parts` is what is being built and no key names yet; `waiting` is what replay left without
+//! a base; `pins` bounds what commands keep in memory.
 
 pub mod entry;
 mod evict;
@@ -21,3 +21,4 @@ pub mod store;
 pub mod table;
 pub mod ticket;
 pub mod usage;
+mod waiting;

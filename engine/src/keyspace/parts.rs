@@ -176,18 +176,20 @@ impl Shard {
         }
         let grown = self.db_mut(db).and_then(|part| {
             part.table.update(hash, key, |entry| {
-                let before = entry.heap_bytes();
+                let before = entry.heap_bytes() as isize;
                 if let Some(value) = entry.boxed_mut()
                     && let Value::Stored(stored) = value
                 {
                     *value = Value::String(stored.load(bytes));
                 }
-                (entry.heap_bytes() - before, entry.has(super::entry::flag::DIRTY))
+                (entry.heap_bytes() as isize - before, entry.has(super::entry::flag::DIRTY))
             })
         });
         let Some((grown, is_dirty)) = grown else { return };
-        self.bytes += grown;
-        self.dirty_bytes += if is_dirty { grown } else { 0 };
+        // Edits that waited may have weighed more than the string.
+        let after = |bytes: usize| bytes.checked_add_signed(grown).expect("an entry loses what it has");
+        self.bytes = after(self.bytes);
+        self.dirty_bytes = if is_dirty { after(self.dirty_bytes) } else { self.dirty_bytes };
     }
 }
 

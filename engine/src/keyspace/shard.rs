@@ -24,13 +24,14 @@ use super::hash::{KeyHash, KeyHasher};
 use super::parts::{Pages, Parts};
 use super::side::SideTables;
 use super::table::PageTable;
-use super::ticket::TicketState;
+use super::ticket::{TicketState, Waiter};
 use super::usage::{Usage, UsedAt};
+use super::waiting::queue;
 use crate::error::{Error, Result};
 use crate::ids::{DbId, ExpireAt, Incarnation, Lsn};
 use crate::value::string::{BigString, INLINE_MAX, StoredString};
 use crate::value::{Unresolved, Value};
-use crate::wal::effect::{Change, Effect, Replaced, StringBody, put_effect};
+use crate::wal::effect::{Change, Effect, Replaced, StringBody};
 
 /// Access counter of an entry that a write just made.
 const FREQ_NEW: u8 = 1;
@@ -70,6 +71,8 @@ pub struct Shard {
     pub misses: u64,
     /// When the commit that is being applied began: entries it makes were used then.
     pub now: UsedAt,
+    /// The last commit found deadlines up to here so near that they have to be watched.
+    pub near_until: ExpireAt,
     /// No key that is only in the cold tier was used later than this.
     pub cold_used_at: UsedAt,
 }
@@ -113,7 +116,7 @@ pub struct FetchSlot {
     /// A commit touched the key meanwhile: what the read found must not be installed.
     pub is_stale: bool,
     /// How many tickets wait for it.
-    pub waiters: Vec<Arc<TicketState>>,
+    pub waiters: Vec<Waiter>,
 }
 
 /// What replay decided for a record, or that this is a live commit.
@@ -157,6 +160,7 @@ impl Shard {
             hits: 0,
             misses: 0,
             now: UsedAt::default(),
+            near_until: ExpireAt(0),
             cold_used_at: UsedAt::default(),
         }
     }
@@ -468,7 +472,13 @@ impl Shard {
     }
 
     /// Applies a delta, or queues it on an entry that waits for its base row.
-    fn delta(&mut self, hash: KeyHash, effect: &Effect<'_>, lsn: Lsn, origin: Origin) -> Result<()> {
+    pub(super) fn delta(
+        &mut self,
+        hash: KeyHash,
+        effect: &Effect<'_>,
+        lsn: Lsn,
+        origin: Origin,
+    ) -> Result<()> {
         let base = effect.change.base().expect("only deltas come here");
         let now = self.now;
         let db = self.db_or_new(effect.db);
@@ -476,9 +486,8 @@ impl Shard {
             if origin == Origin::Live {
                 return Err(missing_base(effect, base, None));
             }
-            let mut encoded = Vec::new();
-            put_effect(&mut encoded, effect);
-            let waiting = Unresolved { deltas: vec![(lsn, base, encoded.into_boxed_slice())] };
+            let mut waiting = Unresolved::default();
+            queue(&mut waiting, effect, lsn, base);
             let body = Body::Boxed(Box::new(Value::Unresolved(waiting)));
             let mut entry = Entry::new(effect.key, None, None, body);
             entry.set(flag::DIRTY | flag::COLD);
@@ -498,11 +507,9 @@ impl Shard {
             return Err(missing_base(effect, base, Some(entry.lsn())));
         }
         if let BodyRef::Boxed(Value::Unresolved(_)) = entry.body() {
-            let mut encoded = Vec::new();
-            put_effect(&mut encoded, effect);
             return self.change_entry(hash, effect, lsn, |entry| {
                 if let Some(Value::Unresolved(waiting)) = entry.boxed_mut() {
-                    waiting.deltas.push((lsn, base, encoded.into_boxed_slice()));
+                    queue(waiting, effect, lsn, base);
                 }
             });
         }
@@ -645,7 +652,7 @@ impl Shard {
     /// Adds a waiter to the fetch of a key; `true` if the fetch is new and the caller runs it.
     pub fn begin_fetch(&mut self, db: DbId, key: &[u8], waiter: &Arc<TicketState>) -> bool {
         let slot = self.fetches.entry((db, Box::from(key))).or_default();
-        slot.waiters.push(Arc::clone(waiter));
+        slot.waiters.push(Waiter::new(waiter));
         slot.waiters.len() == 1
     }
 
@@ -715,7 +722,11 @@ impl Shard {
         let existing = self.db(db).and_then(|d| d.table.find(hash, key));
         if let Some(entry) = existing {
             if matches!(entry.body(), BodyRef::Boxed(Value::Unresolved(_))) {
-                self.resolve(hash, db, key, row)?;
+                if !self.resolve(hash, db, key, row)? {
+                    let row = format!("family keys row {}", key.escape_ascii());
+                    let what = "the state that logged changes apply to is missing";
+                    return Err(Error::corruption(row, 0, what));
+                }
             }
             let db = self.db_mut(db).expect("checked above");
             let entry = db.table.find_mut(hash, key).expect("found above");
@@ -738,57 +749,6 @@ impl Shard {
         db.hot += u64::from(entry.is_value());
         db.table.insert(hash, entry);
         Ok(pinned)
-    }
-
-    /// Applies the deltas that wait on an entry to its row.
-    fn resolve(&mut self, hash: KeyHash, db: DbId, key: &[u8], row: Option<Fetched<'_>>) -> Result<()> {
-        let part = self.db_mut(db).expect("the caller found it");
-        let entry = part.table.find_mut(hash, key).expect("the caller found it");
-        let pins = entry.pins();
-        let usage = entry.usage();
-        let size = entry.heap_bytes();
-        let Some(Value::Unresolved(waiting)) = entry.boxed_mut() else { return Ok(()) };
-        let deltas = std::mem::take(&mut waiting.deltas);
-        let row_lsn = row.as_ref().map_or(Lsn(0), |row| row.row.lsn);
-        let first = deltas.iter().position(|(lsn, ..)| *lsn > row_lsn);
-        let base_is_there = first.is_none_or(|first| deltas[first].1 == row_lsn && row.is_some());
-        let (Some(row), true) = (row, base_is_there) else {
-            if let Some(Value::Unresolved(waiting)) = entry.boxed_mut() {
-                waiting.deltas = deltas;
-            }
-            return Err(Error::corruption(
-                format!("family keys row {}", key.escape_ascii()),
-                0,
-                "the state that logged changes apply to is missing",
-            ));
-        };
-        let mut base = row.into_entry(key);
-        // Dirty even if the row holds all the deltas: replay took its hint for outdated, so that
-        // the hint must be written again with it.
-        base.set(flag::COLD | flag::DIRTY);
-        base.set_usage(usage);
-        for _ in 0..pins {
-            let _ = base.pin();
-        }
-        self.bytes = self.bytes - size + base.heap_bytes();
-        self.dirty_bytes = self.dirty_bytes - size + base.heap_bytes();
-        let part = self.db_mut(db).expect("the caller found it");
-        part.table.insert(hash, base);
-        let mut last = Lsn(0);
-        for (lsn, _, encoded) in &deltas[first.unwrap_or(deltas.len())..] {
-            let mut reader = crate::codec::Reader::new(encoded);
-            let effect = crate::wal::effect::read_effect(&mut reader).expect("encoded by `delta`");
-            // The second effect of one commit meets the first's LSN, as in the live path.
-            debug_assert!(*lsn >= last);
-            last = *lsn;
-            self.delta(hash, &effect, *lsn, Origin::Live)?;
-        }
-        // Its time may have come, or been read past in the hints, while it was not known.
-        let entry = self.db(db).and_then(|part| part.table.find(hash, key));
-        if let Some(at) = entry.and_then(Entry::deadline) {
-            self.watch(at, db, hash.bucket);
-        }
-        Ok(())
     }
 }
 

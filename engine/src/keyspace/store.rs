@@ -214,6 +214,7 @@ impl Store {
     ) -> Result<Applied> {
         debug_assert!(!matches!(effect.change, Change::MapDb { .. }));
         shard.now = UsedAt::new(now_ms);
+        shard.near_until = ExpireAt(now_ms + NEAR_MS);
         let applied = shard.apply(hash, effect, lsn, origin)?;
         if self.failpoints.breaks(Break::DeletionsAreEntries)
             && matches!(effect.change, Change::Delete { .. })

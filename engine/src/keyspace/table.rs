@@ -277,6 +277,11 @@ impl PageTable {
         self.pages[page.0 as usize].dirty > 0
     }
 
+    /// Visits the entries of one page.
+    pub fn for_page(&self, page: PageIndex, visit: impl FnMut(&Entry)) {
+        self.pages[page.0 as usize].entries.iter().for_each(visit);
+    }
+
     /// Visits the entries of one page to change them; the page's count of dirty entries is
     /// kept right. The visitor must not change keys or lengths.
     pub fn for_page_mut(&mut self, page: PageIndex, mut visit: impl FnMut(&mut Entry)) {

@@ -1,5 +1,6 @@
 //! What a wait for cold keys and the fetches that it waits for share.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
 
@@ -34,6 +35,38 @@ struct Inner {
 /// A command may pin so many times what all share, when it is its turn: half of the budget.
 const TURN_SHARES: usize = 4;
 
+/// One fetch's duty to a ticket that waits for it. Dropped undone, because the reading thread
+/// panicked, it fails the ticket: nobody waits for ever.
+pub struct Waiter(Option<Arc<TicketState>>);
+
+impl Waiter {
+    /// The duty of a fetch that was added to the ticket.
+    #[must_use]
+    pub fn new(ticket: &Arc<TicketState>) -> Waiter {
+        Waiter(Some(Arc::clone(ticket)))
+    }
+
+    /// See [`TicketState::grant`].
+    pub fn grant(&self, pool: &PinPool, bytes: usize) -> Result<bool> {
+        self.0.as_ref().map_or(Ok(false), |ticket| ticket.grant(pool, bytes))
+    }
+
+    /// See [`TicketState::complete_one`].
+    #[must_use]
+    pub fn complete(mut self, pinned: Option<(DbId, &[u8])>, error: Option<Error>) -> bool {
+        self.0.take().is_some_and(|ticket| ticket.complete_one(pinned, error))
+    }
+}
+
+impl Drop for Waiter {
+    fn drop(&mut self) {
+        if let Some(ticket) = self.0.take() {
+            let cause = "a thread that reads the cold tier panicked".into();
+            let _ = ticket.complete_one(None, Some(Error::Latched { cause }));
+        }
+    }
+}
+
 impl TicketState {
     /// A ticket that waits for one thing: its maker's [`TicketState::complete_one`], so that no
     /// fetch completes it before all have begun.
@@ -47,7 +80,7 @@ impl TicketState {
     ///
     /// # Errors
     /// [`Error::TooLarge`] if one command wants half of the budget for several keys.
-    pub fn grant(&self, pool: &PinPool, bytes: usize) -> Result<bool> {
+    fn grant(&self, pool: &PinPool, bytes: usize) -> Result<bool> {
         let mut inner = self.inner.lock();
         if inner.is_gone {
             return Ok(false);

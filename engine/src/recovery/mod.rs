@@ -2,11 +2,13 @@
 //!
 //! Opening costs the cold tier's open and a bounded tail, not the size of the data. Replay
 //! applies the same effects through the same [`Shard::apply`](crate::keyspace::shard::Shard) as
-//! the live path, reads no rows, and runs under the memory budget: when the hot tier is full it
-//! writes back and evicts as it goes.
+//! the live path and runs under the memory budget: when the hot tier is full it writes back and evicts
+//! as it goes. It reads no rows, but for changes that wait for theirs when these fill memory (`relief`).
 //!
 //! The LSN guard decides once per record and commit: a record whose LSN before the commit's
 //! first effect is at or above the commit's already holds all of them.
+
+mod relief;
 
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
@@ -19,13 +21,10 @@ use crate::ids::{DbId, DbIndex, ExpireAt, Lsn};
 use crate::keyspace::hash::SHARDS;
 use crate::keyspace::shard::{Origin, Shard};
 use crate::keyspace::store::{DATABASES, Store};
-use crate::tier::spill::{BUILDING_PREFIX, HIGHEST_LSN, SpillBatch, Which, split_incarnation_key};
+use crate::tier::spill::{BUILDING_PREFIX, HIGHEST_LSN, SpillBatch, split_incarnation_key};
 use crate::tier::{ColdStore, Family, Lookup, ReadTier};
 use crate::wal::RecordView;
 use crate::wal::effect::{Change, RecordBody};
-
-/// Records between two looks at memory.
-const CHECK_EVERY: u64 = 4096;
 
 /// Parts are written when they have so many bytes.
 const PART_BYTES_MAX: usize = 2 << 20;
@@ -100,7 +99,8 @@ pub struct Replay<'s> {
     store: &'s Store,
     now_ms: u64,
     highest: Lsn,
-    records: u64,
+    /// Records and bytes of the log since the last look at memory.
+    since_look: (u64, usize),
     /// Bytes of parts that are not rows yet, at most.
     part_bytes: usize,
     batch: SpillBatch,
@@ -116,7 +116,7 @@ impl<'s> Replay<'s> {
             store,
             now_ms,
             highest,
-            records: 0,
+            since_look: (0, 0),
             part_bytes: 0,
             batch: SpillBatch::default(),
             has_deltas: false,
@@ -174,11 +174,7 @@ impl<'s> Replay<'s> {
         if self.part_bytes > PART_BYTES_MAX {
             self.write_parts()?;
         }
-        self.records += 1;
-        if self.records.is_multiple_of(CHECK_EVERY) {
-            self.relieve()?;
-        }
-        Ok(())
+        self.look_at_memory(record.body.len())
     }
 
     fn applies(
@@ -226,41 +222,6 @@ impl<'s> Replay<'s> {
         Ok(())
     }
 
-    /// Writes back and evicts when the hot tier is over its limit. The log was synced before
-    /// replay began, so the images may go at once.
-    fn relieve(&mut self) -> Result<()> {
-        let limit = self.store.hot_limit.load(Ordering::Relaxed);
-        if self.store.hot_bytes().0 <= limit {
-            return Ok(());
-        }
-        for id in Store::shard_ids() {
-            let dbs: Vec<DbId> = self.store.lock(id).dbs().iter().map(|part| part.id).collect();
-            for db in dbs {
-                let mut from = Some(0);
-                while let Some(bucket) = from {
-                    from = self.store.collect(id, db, bucket, Which::All, &mut self.batch);
-                    if self.batch.is_full() {
-                        self.store.write_batch(&mut self.batch, &mut self.highest)?;
-                    }
-                }
-            }
-        }
-        self.store.write_batch(&mut self.batch, &mut self.highest)?;
-        for id in Store::shard_ids() {
-            let mut shard = self.store.lock(id);
-            let share = limit / SHARDS / 2;
-            // Replayed entries have a low counter: a few laps of the clock free what is needed.
-            for _ in 0..4 {
-                if shard.bytes > share {
-                    let entries = shard.dbs().iter().map(|part| part.table.len() + part.table.pages()).sum();
-                    let want = shard.bytes - share;
-                    shard.evict_clean(want, entries);
-                }
-            }
-        }
-        Ok(())
-    }
-
     /// Writes the parts that were replayed.
     fn write_parts(&mut self) -> Result<()> {
         self.part_bytes = 0;
@@ -276,6 +237,7 @@ impl<'s> Replay<'s> {
     /// Ends the replay, whose last record is `last`; returns the highest LSN of any row written.
     pub fn finish(mut self, last: Lsn) -> Result<Lsn> {
         self.write_parts()?;
+        self.relieve()?;
         self.settle_building(last)?;
         self.store.has_unresolved.store(self.has_deltas, Ordering::Relaxed);
         Ok(self.highest)

@@ -10,6 +10,7 @@
 //! in batches sorted by row key. While a filter is not complete yet, the caller first asks the cold
 //! tier without I/O: its own filters and cached blocks answer most misses of keys that do not exist.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
@@ -22,15 +23,13 @@ use parking_lot::{Condvar, Mutex};
 use crate::error::{Error, Result};
 use crate::failpoint::Break;
 use crate::ids::{DbId, Incarnation};
-use crate::keyspace::entry::BodyRef;
 use crate::keyspace::fetched::Fetched;
 use crate::keyspace::hash::KeyHash;
-use crate::keyspace::shard::Shard;
+use crate::keyspace::shard::{FetchSlot, Shard};
 use crate::keyspace::store::Store;
-use crate::keyspace::ticket::TicketState;
+use crate::keyspace::ticket::{TicketState, Waiter};
 use crate::tier::schema;
 use crate::tier::{ColdSnapshot, Family, Lookup, ReadTier};
-use crate::value::Value;
 use crate::value::string::PAGE_BYTES;
 
 /// Most keys that one disk read serves together. Their blocks are read one after the other, so a
@@ -89,9 +88,11 @@ pub enum Depth {
     Whole,
 }
 
-/// One key to read.
-#[derive(Debug)]
+/// One key to read. Dropped without an answer, because its thread panicked, it takes its slot away and
+/// so fails whoever waits.
 struct Job {
+    store: Arc<Store>,
+    is_answered: Cell<bool>,
     /// The key's entry is there, without its bytes: these pages have them.
     pages: Option<(Incarnation, u64)>,
     db: DbId,
@@ -100,7 +101,22 @@ struct Job {
     row_key: Vec<u8>,
 }
 
+impl Drop for Job {
+    fn drop(&mut self) {
+        if !self.is_answered.get() {
+            let slot = self.store.lock(self.hash.shard).end_fetch(self.db, &self.key);
+            drop(slot);
+        }
+    }
+}
+
 impl Job {
+    /// Takes the slot of the fetch, once.
+    fn end(&self, shard: &mut Shard) -> Option<FetchSlot> {
+        self.is_answered.set(true);
+        shard.end_fetch(self.db, &self.key)
+    }
+
     /// What the key's entry takes besides its value, about.
     fn weight(&self) -> usize {
         64 + self.key.len()
@@ -152,7 +168,8 @@ impl Promoter {
                 drop(shard);
                 let mut row_key = Vec::with_capacity(8 + key.len());
                 schema::put_row_key(&mut row_key, db, hash.bucket, key);
-                let job = Job { pages, db, hash, key: Box::from(key), row_key };
+                let (store, key) = (Arc::clone(&self.store), Box::from(key));
+                let job = Job { store, is_answered: Cell::new(false), pages, db, hash, key, row_key };
                 if is_expected { rest.push(job) } else { jobs.push(job) }
             }
         }
@@ -259,7 +276,7 @@ impl Promoter {
         let (store, mut pages) = (&self.store, Vec::new());
         let mut outcome = read_pages(store, None, job.db, incarnation, len, &job.key, &mut pages);
         let mut shard = store.lock(job.hash.shard);
-        let Some(slot) = shard.end_fetch(job.db, &job.key) else { return };
+        let Some(slot) = job.end(&mut shard) else { return };
         // The pages of a value that was replaced or flushed away meanwhile may be gone already.
         if slot.is_stale || shard.db(job.db).is_none() {
             outcome = Ok(());
@@ -268,7 +285,7 @@ impl Promoter {
             store.stats.promoted.fetch_add(1, Ordering::Relaxed);
         }
         let bytes = usize::try_from(len).unwrap_or(usize::MAX).saturating_add(job.weight());
-        let pin = |shard: &mut Shard, waiter: &TicketState| -> Result<bool> {
+        let pin = |shard: &mut Shard, waiter: &Waiter| -> Result<bool> {
             outcome.clone()?;
             Ok(waiter.grant(&store.pins, bytes)? && shard.pin(job.db, job.hash, &job.key))
         };
@@ -284,20 +301,20 @@ impl Promoter {
         let row_bytes = row.as_ref().ok().and_then(|row| *row).map_or(0, <[u8]>::len);
         let decoded = row.and_then(|row| row.map(|row| decode(&job.key, row)).transpose());
         let mut shard = self.store.lock(job.hash.shard);
-        let Some(slot) = shard.end_fetch(job.db, &job.key) else { return };
+        let Some(slot) = job.end(&mut shard) else { return };
         // Of a record that was changed or flushed away meanwhile, the pages may be gone already.
         let is_outdated = slot.is_stale || shard.db(job.db).is_none();
         if let (Err(error), false) = (&decoded, is_outdated) {
             drop(shard);
             for waiter in slot.waiters {
-                let _ = waiter.complete_one(None, Some(error.clone()));
+                let _ = waiter.complete(None, Some(error.clone()));
             }
             return;
         }
         let found = decoded.unwrap_or_default();
         let is_stale = slot.is_stale && !self.store.failpoints.breaks(Break::FetchNeverOverwrites);
         let bytes = row_bytes + job.weight();
-        let mut install = |waiter: &TicketState| -> Result<bool> {
+        let mut install = |waiter: &Waiter| -> Result<bool> {
             if is_stale {
                 return Ok(false);
             }
@@ -316,16 +333,16 @@ impl Promoter {
     }
 
     /// Tells who waited whether the key is pinned for them now.
-    fn wake(&self, job: &Job, waiters: Vec<(Result<bool>, Arc<TicketState>)>) {
+    fn wake(&self, job: &Job, waiters: Vec<(Result<bool>, Waiter)>) {
         for (outcome, waiter) in waiters {
             match outcome {
                 Ok(pinned) => {
-                    if !waiter.complete_one(pinned.then_some((job.db, &job.key)), None) {
+                    if !waiter.complete(pinned.then_some((job.db, &job.key)), None) {
                         self.store.unpin(job.db, &job.key);
                     }
                 }
                 Err(error) => {
-                    let _ = waiter.complete_one(None, Some(error));
+                    let _ = waiter.complete(None, Some(error));
                 }
             }
         }
@@ -380,52 +397,4 @@ impl Store {
         let hash = self.hasher.hash(key);
         self.lock(hash.shard).unpin(db, hash, key);
     }
-}
-
-impl Promoter {
-    /// Reads the base rows of all entries that wait for theirs since the replay. When this
-    /// returns there are none, and none will come.
-    pub fn resolve_all(&self) -> Result<()> {
-        let store = &self.store;
-        if !store.has_unresolved.load(Ordering::Acquire) {
-            return Ok(());
-        }
-        for id in Store::shard_ids() {
-            loop {
-                let waiting = waiting_in(&store.lock(id));
-                if waiting.is_empty() {
-                    break;
-                }
-                // The row first; a long string needs its pages too.
-                for chunk in waiting.chunks(256) {
-                    if let Some(ticket) =
-                        self.fetch(chunk.iter().map(|(db, key)| (*db, &key[..], Depth::Whole)), false)
-                    {
-                        ticket.wait()?;
-                    }
-                }
-            }
-        }
-        // ORDERING: last, so that whoever reads it finds all of them resolved.
-        store.has_unresolved.store(false, Ordering::Release);
-        Ok(())
-    }
-}
-
-/// Keys whose logged changes wait for their row or their pages.
-fn waiting_in(shard: &Shard) -> Vec<(DbId, Box<[u8]>)> {
-    let mut waiting = Vec::new();
-    for part in shard.dbs() {
-        part.table.for_each(|entry| {
-            let is_waiting = match entry.body() {
-                BodyRef::Boxed(Value::Unresolved(_)) => true,
-                BodyRef::Boxed(Value::Stored(stored)) => stored.has_edits(),
-                _ => false,
-            };
-            if is_waiting {
-                waiting.push((part.id, Box::from(entry.key())));
-            }
-        });
-    }
-    waiting
 }

@@ -19,8 +19,30 @@ pub enum Value {
 /// Logged deltas that wait for their base row. Such an entry is dirty and present.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Unresolved {
-    /// In log order: LSN of the commit, LSN of the state that it changed, the encoded effect.
-    pub deltas: Vec<(Lsn, Lsn, Box<[u8]>)>,
+    /// In log order.
+    pub deltas: Vec<Delta>,
+    /// There is no such row: a later effect of the log replaces the key, or the row was lost.
+    pub is_baseless: bool,
+}
+
+/// One logged change that waits for what it applies to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Delta {
+    /// LSN of the commit.
+    pub lsn: Lsn,
+    /// LSN of the state that it changed.
+    pub base: Lsn,
+    /// It stands for a run of changes that began at `base` and applies to any state among them.
+    pub is_merged: bool,
+    /// The encoded effect.
+    pub effect: Box<[u8]>,
+}
+
+impl Unresolved {
+    fn heap_bytes(&self) -> usize {
+        let effects: usize = self.deltas.iter().map(|delta| delta.effect.len()).sum();
+        self.deltas.capacity() * size_of::<Delta>() + effects
+    }
 }
 
 impl Value {
@@ -31,9 +53,7 @@ impl Value {
             + match self {
                 Value::String(string) => string.heap_bytes(),
                 Value::Stored(stored) => stored.heap_bytes(),
-                Value::Unresolved(waiting) => {
-                    waiting.deltas.capacity() * 40 + waiting.deltas.iter().map(|d| d.2.len()).sum::<usize>()
-                }
+                Value::Unresolved(waiting) => waiting.heap_bytes(),
             }
     }
 }

@@ -4,8 +4,8 @@
 //! states it went through. `model` compares a store with a map through spills, checkpoints and
 //! crashes; `invariants` has a test for each invariant of the design; `schedules` pins the
 //! interleavings that break naive versions; `crash` cuts the power at every sync point; `faults`
-//! has disks that fail or are full; `defrag`, `expiry`, `concurrency`, `events`, `filters`, `formats`, `pins`, `scan`,
-//! `snapshots` and `usage` say what they are.
+//! has disks that fail or are full, `panics` threads that do; `defrag`, `expiry`, `concurrency`, `events`,
+//! `filters`, `formats`, `pins`, `scan`, `snapshots`, `tails` and `usage` say what they are.
 
 mod rig;
 mod trace;
@@ -21,8 +21,10 @@ mod filters;
 mod formats;
 mod invariants;
 mod model;
+mod panics;
 mod parts;
 mod pins;
 mod scan;
 mod schedules;
 mod snapshots;
+mod tails;
