@@ -182,7 +182,9 @@ fn persistence(state: &ServerState, _: &CommandTable, out: &mut String) {
     line(out, "loading", 0);
     line(out, "async_loading", 0);
     line(out, "rdb_changes_since_last_save", wal.last_lsn().0.saturating_sub(redo_lsn.0));
-    line(out, "rdb_bgsave_in_progress", u8::from(keeper.is_round_running.load(Relaxed)));
+    // One that was asked for counts from then on: BGSAVE, and INFO until it is done, is how clients wait.
+    let is_saving = keeper.is_round_running.load(Relaxed) || keeper.rounds_asked.load(Relaxed) > 0;
+    line(out, "rdb_bgsave_in_progress", u8::from(is_saving));
     line(out, "rdb_last_save_time", keeper.last_round_ms.load(Relaxed) / 1000);
     line(out, "rdb_last_bgsave_status", write_status);
     line(out, "rdb_last_bgsave_time_sec", -1);
