@@ -201,7 +201,7 @@ fn persistence(state: &ServerState, _: &CommandTable, out: &mut String) {
     line(out, "aof_pending_bio_fsync", u8::from(status.durable_lsn < status.last_lsn));
     line(out, "latched", u8::from(latched.is_some()));
     line(out, "latch_reason", latched.map(|error| error.to_string()).unwrap_or_default());
-    line(out, "disk_full", u8::from(status.disk_full));
+    line(out, "disk_full", u8::from(status.disk_full || engine.disk().is_full()));
     line(out, "redo_lsn", redo_lsn);
     line(out, "redo_tail_bytes", tail_bytes);
     let report = engine.open_report();
@@ -406,7 +406,7 @@ pub fn wal_numbers(state: &ServerState) -> Vec<(&'static str, u64)> {
         ("fsync_us_max", status.fsync_us_max),
         ("group_last", status.group_last),
         ("group_max", status.group_max),
-        ("disk_full", u64::from(status.disk_full)),
+        ("disk_full", u64::from(status.disk_full || state.engine.disk().is_full())),
     ]
 }
 

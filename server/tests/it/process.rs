@@ -436,3 +436,44 @@ fn a_client_that_does_not_read_is_disconnected() {
         }
     }
 }
+
+/// What changes a key without needing memory went on when the disk was full, until nothing could be opened.
+#[test]
+#[cfg(feature = "rocks")]
+fn a_full_disk_refuses_all_but_deletions() {
+    let server = Server::start(Program::Lux, &[]);
+    fill(&server);
+    let mut client = server.connect().expect("a connection");
+    let report = |client: &mut Client, section: &str| {
+        let text = client.call(&["INFO", section]).expect("a reply");
+        String::from_utf8_lossy(text.bytes().unwrap_or_default()).into_owned()
+    };
+    let wait_until = |client: &mut Client, line: &str| {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while !report(client, "persistence").contains(line) {
+            assert!(Instant::now() < deadline, "no {line} in {}", report(client, "persistence"));
+            thread::sleep(Duration::from_millis(20));
+        }
+    };
+    assert!(client.call(&["CONFIG", "SET", "maxdisk", "1"]).expect("a reply").is_ok());
+    wait_until(&mut client, "disk_full:1\r\n");
+    for refused in [
+        &["SET", "key:1", "x"][..],
+        &["RENAME", "key:1", "new"],
+        &["RENAMENX", "key:1", "new"],
+        &["MOVE", "key:1", "1"],
+        &["EXPIRE", "key:1", "1000"],
+        &["GETEX", "key:1", "EX", "1000"],
+        &["PERSIST", "key:0"],
+    ] {
+        match client.call(refused).expect("a reply") {
+            Reply::Error(text) => assert!(text.starts_with(b"OOM "), "{}", String::from_utf8_lossy(&text)),
+            other => panic!("{refused:?} answers {other:?}"),
+        }
+    }
+    assert_eq!(client.call(&["GET", "key:1"]).expect("a reply"), Reply::Bulk(b"value 1".to_vec()));
+    assert_eq!(client.call(&["DEL", "key:2"]).expect("a reply"), Reply::Int(1));
+    assert!(client.call(&["CONFIG", "SET", "maxdisk", "0"]).expect("a reply").is_ok());
+    wait_until(&mut client, "disk_full:0\r\n");
+    assert!(client.call(&["RENAME", "key:1", "new"]).expect("a reply").is_ok());
+}
