@@ -27,13 +27,14 @@ use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::clock;
 use crate::config::value::BufferLimit;
 use crate::dispatch::args::Argv;
 use crate::dispatch::context;
 use crate::dispatch::execute::{Position, Step, execute};
 use crate::dispatch::reply::ReplySink;
 use crate::resp::decoder::{Decoder, Limits};
-use crate::session::{Protocol, Session};
+use crate::session::{ClientHandle, Protocol, Session};
 use crate::state::{Phase, ServerState, Worker};
 use crate::stats::bump;
 use input::Input;
@@ -173,6 +174,8 @@ impl Connection {
         match workspace.decoder.decode(workspace.input.filled(), &limits, requests_max) {
             Err(violation) => Decoded::Batch(Some(violation.0)),
             Ok(()) if workspace.decoder.is_empty() => {
+                // A request that takes long to arrive is no idleness.
+                self.session.handle.touch(clock::unix_ms());
                 // Bytes that were no request (empty lines) are done with.
                 let done = workspace.decoder.finish_batch();
                 workspace.input.consume(done);
@@ -244,7 +247,7 @@ impl Connection {
         // The workspace served another client before.
         workspace.output.set_resp3(self.session.protocol == Protocol::Resp3);
         self.state.start_batch(&self.worker);
-        self.session.handle.last_active_unix_ms.store(self.worker.now_ms.get(), Relaxed);
+        self.session.handle.touch(self.worker.now_ms.get());
         // Keeps what the batch reads in memory until it is done.
         let mut prefetched = None;
         for index in 0..count {
@@ -271,6 +274,7 @@ impl Connection {
             if self.session.close_after_reply {
                 break;
             }
+                self.session.handle.touch(self.worker.now_ms.get());
             if self.workspace.as_ref().is_some_and(|workspace| workspace.output.len() >= FLUSH_BYTES) {
                 self.flush().await?;
             }
@@ -361,7 +365,7 @@ impl Connection {
             tracing::warn!(client = ?self.session.handle, len, "closed: hard output buffer limit reached");
             return Err(End::Closed);
         }
-        if !write_all(&mut self.stream, output.bytes(), limit).await? {
+        if !write_all(&mut self.stream, output.bytes(), limit, &self.session.handle).await? {
             tracing::warn!(client = ?self.session.handle, len, "closed: soft output buffer limit reached");
             return Err(End::Closed);
         }
@@ -392,7 +396,14 @@ enum Decoded {
 }
 
 /// Writes everything. `false`: it stayed above the soft limit for too long.
-async fn write_all(stream: &mut Stream, bytes: &[u8], limit: BufferLimit) -> io::Result<bool> {
+///
+/// A client that takes its replies slowly is at work: each part that it took counts for `timeout`.
+async fn write_all(
+    stream: &mut Stream,
+    bytes: &[u8],
+    limit: BufferLimit,
+    client: &ClientHandle,
+) -> io::Result<bool> {
     let mut rest = bytes;
     if limit.soft_bytes > 0 && rest.len() as u64 > limit.soft_bytes {
         // Redis looks once a second: no seconds at all are up to one.
@@ -408,3 +419,15 @@ async fn write_all(stream: &mut Stream, bytes: &[u8], limit: BufferLimit) -> io:
     stream.write_all(rest).await?;
     Ok(true)
 }
+            client.touch(clock::unix_ms());
+        }
+    }
+    while !rest.is_empty() {
+        let written = stream.write(rest).await?;
+        if written == 0 {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        // What fits into the socket at once was noted when its batch began.
+        if written < rest.len() || rest.len() < bytes.len() {
+            client.touch(clock::unix_ms());
+        rest = &rest[written..];

@@ -477,3 +477,37 @@ fn a_full_disk_refuses_all_but_deletions() {
     wait_until(&mut client, "disk_full:0\r\n");
     assert!(client.call(&["RENAME", "key:1", "new"]).expect("a reply").is_ok());
 }
+
+/// `timeout` closed those who sent or took one large value slowly.
+#[test]
+fn who_sends_or_reads_slowly_is_not_idle() {
+    for program in both() {
+        let server = Server::start(program, &["--timeout", "1"]);
+        let mut slow = TcpStream::connect(server.address()).expect("a connection");
+        slow.set_read_timeout(Some(Duration::from_secs(5))).expect("a timeout");
+        slow.write_all(b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$8\r\n").expect("it takes bytes");
+        for _ in 0..8 {
+            thread::sleep(Duration::from_millis(400));
+            slow.write_all(b"x").expect("it takes bytes");
+        }
+        slow.write_all(b"\r\n").expect("it takes bytes");
+        let mut ok = [0; 5];
+        slow.read_exact(&mut ok).expect("it was not closed");
+        assert_eq!(&ok, b"+OK\r\n", "{}", program.name());
+
+        // More than the sockets hold, so that the server has to wait for its reader.
+        let bytes = 32 << 20;
+        slow.write_all(format!("SETRANGE big {} x\r\nGET big\r\n", bytes - 1).as_bytes())
+            .expect("it takes bytes");
+        let mut left = format!(":{bytes}\r\n${bytes}\r\n").len() + bytes + 2;
+        let mut chunk = vec![0; 4 << 20];
+        while left > 0 {
+            thread::sleep(Duration::from_millis(400));
+            let wanted = left.min(chunk.len());
+            slow.read_exact(&mut chunk[..wanted]).expect("it was not closed");
+            left -= wanted;
+        }
+        thread::sleep(Duration::from_secs(4));
+        assert_eq!(slow.read(&mut chunk).unwrap_or(0), 0, "{}: who does nothing goes", program.name());
+    }
+}
