@@ -39,6 +39,7 @@ const BLOCKING_THREADS_MAX: usize = 4;
 
 /// Runs a server until it is asked to stop. Everything acknowledged is safe when this returns.
 pub fn run(loaded: Loaded, level: LevelHandle) -> Result<(), ServerError> {
+    ignore_hangup();
     let config = &loaded.config;
     // The store first: a folder in use says more than a port in use.
     let engine = storage::open(config)?;
@@ -50,6 +51,12 @@ pub fn run(loaded: Loaded, level: LevelHandle) -> Result<(), ServerError> {
     closed?;
     tracing::info!("Lux is now ready to exit, bye bye...");
     Ok(())
+}
+
+/// The end of the terminal that the server was started from does not end the server, as in Redis.
+fn ignore_hangup() {
+    // SAFETY: SIG_IGN is a disposition that every signal but SIGKILL and SIGSTOP takes; no handler runs.
+    unsafe { libc::signal(libc::SIGHUP, libc::SIG_IGN) };
 }
 
 /// Serves clients until the shutdown is asked for.
@@ -91,7 +98,7 @@ async fn control(state: Arc<ServerState>, listeners: Listeners, inboxes: Vec<Inb
     tokio::select! {
         accepted = listeners.accept(state.clone(), inboxes) => accepted?,
         () = keep_time(&state) => {}
-        _ = phase.wait_for(|phase| *phase == Phase::Stopping) => {}
+        _ = phase.wait_for(Phase::is_stopping) => {}
     }
     signals.abort();
     // One that is paused would keep its worker from ending.
@@ -217,13 +224,18 @@ async fn work(
                 }
             }
             Some(_) = connections.join_next() => {}
-            _ = phase.wait_for(|phase| *phase == Phase::Stopping) => break,
+            _ = phase.wait_for(Phase::is_stopping) => break,
         }
     }
     let patience = Duration::from_secs(state.config.load().shutdown_timeout.unsigned_abs());
     let all_done = async { while connections.join_next().await.is_some() {} };
-    if tokio::time::timeout(patience, all_done).await.is_err() {
-        tracing::warn!("some commands did not finish before shutdown-timeout");
+    // Whoever is left is cut off: nothing that was not acknowledged is promised.
+    tokio::select! {
+        () = all_done => {}
+        () = tokio::time::sleep(patience) => {
+            tracing::warn!("some clients did not finish or read within shutdown-timeout");
+        }
+        _ = phase.wait_for(|phase| *phase == Phase::StoppingNow) => {}
     }
 }
 

@@ -162,6 +162,16 @@ pub struct Shutdown {
 
 impl Default for Shutdown {
     fn default() -> Self {
+    /// Connections close as soon as they wait for anything.
+    StoppingNow,
+}
+
+impl Phase {
+    /// Whether the server is on its way out.
+    #[must_use]
+    pub fn is_stopping(&self) -> bool {
+        *self != Phase::Running
+    }
         Shutdown { phase: watch::Sender::new(Phase::Running) }
     }
 }
@@ -169,12 +179,23 @@ impl Default for Shutdown {
 impl Shutdown {
     /// Starts the shutdown; asking again changes nothing.
     pub fn request(&self) {
-        self.phase.send_replace(Phase::Stopping);
+        self.phase.send_if_modified(|phase| {
+            let is_new = !phase.is_stopping();
+            if is_new {
+                *phase = Phase::Stopping;
+            }
+            is_new
+        });
+    }
+
+    /// Starts the shutdown, or cuts the one that is under way short.
+    pub fn request_now(&self) {
+        self.phase.send_replace(Phase::StoppingNow);
     }
 
     #[must_use]
     pub fn is_requested(&self) -> bool {
-        *self.phase.borrow() == Phase::Stopping
+        self.phase.borrow().is_stopping()
     }
 
     #[must_use]

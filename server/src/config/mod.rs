@@ -170,7 +170,7 @@ parameters! {
     daemonize: bool = "daemonize", Kind::Flag, "no", AtStart, "Only no: leave backgrounding to systemd or the container.";
     supervised: String = "supervised", Kind::Choice(&["no", "upstart", "systemd", "auto"]), "no", AtStart, "Accepted for Redis's sake.";
     pidfile: String = "pidfile", Kind::Text, "", AtStart, "File that holds the process id while the server runs.";
-    shutdown_timeout: i64 = "shutdown-timeout", int(0, INT_MAX), "10", Live, "Seconds that running commands get to finish at shutdown.";
+    shutdown_timeout: i64 = "shutdown-timeout", int(0, INT_MAX), "2", Live, "Seconds that running commands and replies that are not read get at shutdown; SHUTDOWN NOW gives them none.";
     enable_debug_command: String = "enable-debug-command", Kind::Choice(&["no", "yes", "local"]), "no", AtStart, "Who may use DEBUG.";
     slowlog_log_slower_than: i64 = "slowlog-log-slower-than", int(-1, LONG_MAX), "10000", Live, "Microseconds from which SLOWLOG keeps a command; negative keeps none.";
     slowlog_max_len: i64 = "slowlog-max-len", int(0, LONG_MAX), "128", Live, "Entries SLOWLOG keeps.";

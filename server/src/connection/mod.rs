@@ -214,7 +214,7 @@ impl Connection {
         let count = tokio::select! {
             biased;
             count = read => count?,
-            _ = shutdown.wait_for(|phase| *phase == Phase::Stopping) => return Err(End::Closed),
+            _ = shutdown.wait_for(Phase::is_stopping) => return Err(End::Closed),
         };
         if count == 0 {
             return Err(End::Closed);
@@ -257,13 +257,24 @@ impl Connection {
                     prefetched = self.prefetch(index + 1..count);
                 }
                 self.session.handle.is_blocked.store(true, Relaxed);
-                wait.ready(&self.state, &mut self.session).await;
+                let is_paused = wait.is_pause();
+                let is_over = tokio::select! {
+                    biased;
+                    () = wait.ready(&self.state, &mut self.session) => false,
+                    _ = self.shutdown.wait_for(Phase::is_stopping), if is_paused => true,
+                };
+                if is_over {
+                    // The paused command has not begun and never will; those before it have their replies.
+                    self.flush().await?;
+                    return Err(End::Closed);
+                }
                 if let Some(ticket) = prefetched.as_mut().filter(|ticket| !ticket.is_ready()) {
                     // A failure shows again when the command that needs the record runs.
                     let _ = ticket.await;
                 }
                 self.session.handle.is_blocked.store(false, Relaxed);
                 self.state.start_batch(&self.worker);
+                self.session.handle.touch(self.worker.now_ms.get());
             }
             if self.state.evict_always.load(Relaxed) {
                 self.evict_everything().await;
@@ -274,7 +285,6 @@ impl Connection {
             if self.session.close_after_reply {
                 break;
             }
-                self.session.handle.touch(self.worker.now_ms.get());
             if self.workspace.as_ref().is_some_and(|workspace| workspace.output.len() >= FLUSH_BYTES) {
                 self.flush().await?;
             }
@@ -414,11 +424,6 @@ async fn write_all(
                 Ok(written) => rest = &rest[written?..],
                 Err(_) => return Ok(false),
             }
-        }
-    }
-    stream.write_all(rest).await?;
-    Ok(true)
-}
             client.touch(clock::unix_ms());
         }
     }
@@ -430,4 +435,8 @@ async fn write_all(
         // What fits into the socket at once was noted when its batch began.
         if written < rest.len() || rest.len() < bytes.len() {
             client.touch(clock::unix_ms());
+        }
         rest = &rest[written..];
+    }
+    Ok(true)
+}

@@ -511,3 +511,42 @@ fn who_sends_or_reads_slowly_is_not_idle() {
         assert_eq!(slow.read(&mut chunk).unwrap_or(0), 0, "{}: who does nothing goes", program.name());
     }
 }
+
+/// Clients that are paused or do not read held the shutdown for ten seconds, which is when Docker kills.
+#[test]
+fn a_shutdown_waits_for_nobody_for_long() {
+    for (now, bound) in [(false, Duration::from_secs(5)), (true, Duration::from_millis(1500))] {
+        let mut server = Server::start(Program::Lux, &["--maxmemory", "1gb"]);
+        let mut client = server.connect().expect("a connection");
+        let last = ((64 << 20) - 1).to_string();
+        client.call(&["SETRANGE", "big", &last, "x"]).expect("a reply");
+        let mut silent = server.connect().expect("a connection");
+        silent.send(&["GET", "big"]).expect("it takes requests");
+        thread::sleep(Duration::from_millis(200));
+        assert!(client.call(&["CLIENT", "PAUSE", "100000"]).expect("a reply").is_ok());
+        let mut paused = server.connect().expect("a connection");
+        paused.send(&["GET", "big"]).expect("it takes requests");
+        thread::sleep(Duration::from_millis(200));
+        let began = Instant::now();
+        if now {
+            client.send(&["SHUTDOWN", "NOW"]).expect("it takes requests");
+        } else {
+            server.signal("-TERM");
+        }
+        let status = server.await_exit().expect("it ran");
+        assert!(status.success(), "{status}\n{}", server.log_tail());
+        assert!(began.elapsed() < bound, "{:?}, NOW: {now}", began.elapsed());
+    }
+}
+
+/// The end of a terminal killed the server without a checkpoint.
+#[test]
+fn a_hangup_is_ignored() {
+    for program in both() {
+        let mut server = Server::start(program, &[]);
+        server.signal("-HUP");
+        thread::sleep(Duration::from_millis(300));
+        let pong = server.connect().expect("it is still there").call(&["PING"]).expect("a reply");
+        assert_eq!(pong, Reply::Simple(b"PONG".to_vec()), "{}", program.name());
+    }
+}

@@ -161,8 +161,7 @@ impl Server {
 
     /// Asks the process to stop with SIGTERM and returns how it ended.
     pub fn terminate(&mut self) -> Option<ExitStatus> {
-        let child = self.child.as_mut()?;
-        let _ = Command::new("kill").args(["-TERM", &child.id().to_string()]).status();
+        self.signal("-TERM");
         self.await_exit()
     }
 
@@ -186,6 +185,13 @@ impl Server {
     pub fn restart(&mut self) {
         self.kill9();
         self.launch();
+    /// Sends the process a signal, as `kill` spells it.
+    pub fn signal(&mut self, signal: &str) {
+        if let Some(child) = &self.child {
+            let _ = Command::new("kill").args([signal, &child.id().to_string()]).status();
+        }
+    }
+
         self.await_ready();
     }
 
