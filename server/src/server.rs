@@ -40,6 +40,7 @@ const BLOCKING_THREADS_MAX: usize = 4;
 /// Runs a server until it is asked to stop. Everything acknowledged is safe when this returns.
 pub fn run(loaded: Loaded, level: LevelHandle) -> Result<(), ServerError> {
     ignore_hangup();
+    warn_of_settings(&loaded);
     let config = &loaded.config;
     // The store first: a folder in use says more than a port in use.
     let engine = storage::open(config)?;
@@ -59,14 +60,25 @@ fn ignore_hangup() {
     unsafe { libc::signal(libc::SIGHUP, libc::SIG_IGN) };
 }
 
+/// Names what was set and does nothing.
+fn warn_of_settings(loaded: &Loaded) {
+    let Loaded { without_effect, unknown_variables, .. } = loaded;
+    if !without_effect.is_empty() {
+        tracing::warn!("these settings of Redis have no effect here: {}", without_effect.join(", "));
+    }
+    if !unknown_variables.is_empty() {
+        tracing::warn!("these environment variables name no parameter: {}", unknown_variables.join(", "));
+    }
+}
+
 /// Serves clients until the shutdown is asked for.
 fn serve(engine: Engine, loaded: Loaded, level: LevelHandle) -> Result<(), ServerError> {
-    let Loaded { config, defaults, file } = loaded;
+    let Loaded { config, defaults, file, .. } = loaded;
     let listeners = Listeners::open(&config)?;
     let store = ConfigStore::new(config.clone(), defaults, file);
     let state = Arc::new(ServerState::new(engine, store, level, table().all().len()));
     state.tcp_port.store(config.port.unsigned_abs(), Relaxed);
-    let pidfile = PidFile::write(&config)?;
+    let pidfile = PidFile::write(&config);
     let (inboxes, workers) = start_workers(&state)?;
     state.startup_memory.store(allocator::numbers()[0], Relaxed);
     banner(&config, &state);
@@ -297,17 +309,19 @@ fn banner(config: &Config, state: &ServerState) {
 struct PidFile<'c>(Option<&'c Path>);
 
 impl<'c> PidFile<'c> {
-    fn write(config: &'c Config) -> Result<Self, ServerError> {
+    /// Without the file the server runs all the same, as Redis does.
+    fn write(config: &'c Config) -> Self {
         if config.pidfile.is_empty() {
-            return Ok(PidFile(None));
+            return PidFile(None);
         }
         let path = Path::new(&config.pidfile);
-        fs::write(path, format!("{}\n", std::process::id())).map_err(|source| ServerError::File {
-            what: "the pid file",
-            path: path.to_path_buf(),
-            source,
-        })?;
-        Ok(PidFile(Some(path)))
+        match fs::write(path, format!("{}\n", std::process::id())) {
+            Ok(()) => PidFile(Some(path)),
+            Err(error) => {
+                tracing::warn!(%error, path = %path.display(), "could not write the pid file");
+                PidFile(None)
+            }
+        }
     }
 }
 

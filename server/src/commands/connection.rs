@@ -289,7 +289,7 @@ fn auth(ctx: &mut Context<'_>, mut args: Args<'_>, reply: &mut dyn ReplySink) ->
 
 /// Authenticates the session, or leaves it as it was.
 fn log_in(ctx: &mut Context<'_>, user: &[u8], password: &[u8]) -> Result<(), CommandError> {
-    let expected = ctx.config().requirepass.as_bytes();
+    let expected = &ctx.config().requirepass[..];
     if user != DEFAULT_USER || !(expected.is_empty() || equals_in_constant_time(expected, password)) {
         return Err(errors::WRONG_PASS);
     }

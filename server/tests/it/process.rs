@@ -478,6 +478,26 @@ fn a_full_disk_refuses_all_but_deletions() {
     assert!(client.call(&["RENAME", "key:1", "new"]).expect("a reply").is_ok());
 }
 
+/// Any bytes are a password. They were read as text: some became others that anybody could have typed.
+#[test]
+fn a_password_may_be_any_bytes() {
+    for program in both() {
+        let mut server = Server::start_configured(program, "# none yet\n", &[]);
+        let mut client = server.connect().expect("a connection");
+        let password = b"\xff\xfe \"\x00";
+        assert!(client.call(&[&b"CONFIG"[..], b"SET", b"requirepass", password]).expect("a reply").is_ok());
+        assert!(client.call(&["CONFIG", "REWRITE"]).expect("a reply").is_ok());
+        for _ in 0..2 {
+            let mut client = server.connect_without_password().expect("a connection");
+            assert!(client.call(&["AUTH", "\u{fffd}\u{fffd} \"\0"]).expect("a reply").is_error());
+            assert!(client.call(&[&b"AUTH"[..], password]).expect("a reply").is_ok());
+            let get = client.call(&["CONFIG", "GET", "requirepass"]).expect("a reply");
+            assert_eq!(get.elements().expect("a pair")[1], Reply::Bulk(password.to_vec()));
+            server.restart();
+        }
+    }
+}
+
 /// `timeout` closed those who sent or took one large value slowly.
 #[test]
 fn who_sends_or_reads_slowly_is_not_idle() {
@@ -548,5 +568,59 @@ fn a_hangup_is_ignored() {
         thread::sleep(Duration::from_millis(300));
         let pong = server.connect().expect("it is still there").call(&["PING"]).expect("a reply");
         assert_eq!(pong, Reply::Simple(b"PONG".to_vec()), "{}", program.name());
+    }
+}
+
+/// What Debian installs as redis.conf, without its comments and its paths.
+const STOCK_CONFIGURATION: &str = "bind 127.0.0.1 -::1\nprotected-mode yes\ntcp-backlog 511\ntimeout 0\n\
+    tcp-keepalive 300\ndaemonize no\npidfile /no/such/folder/redis-server.pid\nloglevel notice\ndatabases 16\n\
+    always-show-logo no\nset-proc-title yes\nproc-title-template \"{title} {listen-addr} {server-mode}\"\n\
+    stop-writes-on-bgsave-error yes\nrdbcompression yes\nrdbchecksum yes\ndbfilename dump.rdb\n\
+    rdb-del-sync-files no\nreplica-serve-stale-data yes\nreplica-read-only yes\nrepl-diskless-sync yes\n\
+    repl-diskless-sync-delay 5\nrepl-diskless-sync-max-replicas 0\nrepl-diskless-load disabled\n\
+    repl-disable-tcp-nodelay no\nreplica-priority 100\nacllog-max-len 128\nlazyfree-lazy-eviction no\n\
+    lazyfree-lazy-expire no\nlazyfree-lazy-server-del no\nreplica-lazy-flush no\nlazyfree-lazy-user-del no\n\
+    lazyfree-lazy-user-flush no\noom-score-adj no\noom-score-adj-values 0 200 800\ndisable-thp yes\n\
+    appendonly no\nappendfilename \"appendonly.aof\"\nappenddirname \"appendonlydir\"\nappendfsync everysec\n\
+    no-appendfsync-on-rewrite no\nauto-aof-rewrite-percentage 100\nauto-aof-rewrite-min-size 64mb\n\
+    aof-load-truncated yes\naof-use-rdb-preamble yes\naof-timestamp-enabled no\nslowlog-log-slower-than 10000\n\
+    slowlog-max-len 128\nlatency-monitor-threshold 0\nnotify-keyspace-events \"\"\n\
+    hash-max-listpack-entries 512\nhash-max-listpack-value 64\nlist-max-listpack-size -2\nlist-compress-depth 0\n\
+    set-max-intset-entries 512\nzset-max-listpack-entries 128\nzset-max-listpack-value 64\n\
+    hll-sparse-max-bytes 3000\nstream-node-max-bytes 4096\nstream-node-max-entries 100\nactiverehashing yes\n\
+    client-output-buffer-limit normal 0 0 0\nclient-output-buffer-limit replica 256mb 64mb 60\n\
+    client-output-buffer-limit pubsub 32mb 8mb 60\nhz 10\ndynamic-hz yes\naof-rewrite-incremental-fsync yes\n\
+    rdb-save-incremental-fsync yes\njemalloc-bg-thread yes\nsave 3600 1\nsave 300 100\nsave 60 10000\n";
+
+#[test]
+fn the_stock_configuration_starts() {
+    for program in both() {
+        let server = Server::start_configured(program, STOCK_CONFIGURATION, &[]);
+        if program == Program::Lux {
+            let log = server.log_tail();
+            assert!(log.contains("have no effect here: always-show-logo, set-proc-title, "), "{log}");
+            assert!(log.contains(", appendonly no, appendfilename, "), "{log}");
+            let mut client = server.connect().expect("a connection");
+            assert_eq!(setting(&mut client, "save"), "3600 1 300 100 60 10000");
+            assert!(client.call(&["CONFIG", "REWRITE"]).expect("a reply").is_ok());
+            let file =
+                fs::read_to_string(server.configuration().expect("it has one")).expect("it can be read");
+            assert!(file.contains("\ndbfilename dump.rdb\n"), "{file}");
+            assert!(file.contains("\nsave 3600 1 300 100 60 10000\n"), "{file}");
+        }
+    }
+}
+
+#[test]
+fn what_cannot_be_had_is_refused_at_the_start() {
+    for (flags, reason) in [
+        (vec!["--replicaof", "10.0.0.1", "6379"], "there is no replication"),
+        (vec!["--cluster-enabled", "yes"], "there is no cluster mode"),
+        (vec!["--loadmodule", "/x.so"], "there are no modules"),
+        (vec!["--tls-port", "6380"], "there is no TLS"),
+        (vec!["--maxmemroy", "1gb"], "Bad directive"),
+    ] {
+        let output = run(&flags);
+        assert!(!output.status.success() && said(&output).contains(reason), "{flags:?}:\n{}", said(&output));
     }
 }
