@@ -461,6 +461,8 @@ fn open_cold(config: &EngineConfig) -> Result<Arc<dyn ColdStore>> {
             use crate::tier::rocks::{RocksConfig, RocksStore};
             let mut rocks = RocksConfig::for_budget(config.dir.join("cold"), config.maxmemory);
             rocks.direct = config.direct;
+            let files_max = usize::try_from(config.cold_files_max).unwrap_or(usize::MAX);
+            rocks.max_open_files = rocks.max_open_files.min(files_max);
             Ok(Arc::new(RocksStore::open(rocks)?))
         }
     }

@@ -24,6 +24,7 @@ use crate::config::sources::Loaded;
 use crate::config::{Config, ConfigStore};
 use crate::connection::stream::Stream;
 use crate::connection::{Connection, Pool};
+use crate::descriptors::Descriptors;
 use crate::dispatch::command_table::table;
 use crate::error::ServerError;
 use crate::listener::{Accepted, Inbox, Listeners};
@@ -38,13 +39,14 @@ use crate::{allocator, storage};
 const BLOCKING_THREADS_MAX: usize = 4;
 
 /// Runs a server until it is asked to stop. Everything acknowledged is safe when this returns.
-pub fn run(loaded: Loaded, level: LevelHandle) -> Result<(), ServerError> {
+pub fn run(mut loaded: Loaded, level: LevelHandle) -> Result<(), ServerError> {
     ignore_hangup();
     warn_of_settings(&loaded);
+    let descriptors = Descriptors::share_out(&mut loaded.config)?;
     let config = &loaded.config;
     // The store first: a folder in use says more than a port in use.
-    let engine = storage::open(config)?;
-    let served = serve(engine.clone(), loaded, level);
+    let engine = storage::open(config, &descriptors)?;
+    let served = serve(engine.clone(), loaded, descriptors, level);
     // DURABILITY: the log is synced and a checkpoint made. A crash right here loses nothing either:
     // what was acknowledged is in the log.
     let closed = engine.close();
@@ -72,11 +74,16 @@ fn warn_of_settings(loaded: &Loaded) {
 }
 
 /// Serves clients until the shutdown is asked for.
-fn serve(engine: Engine, loaded: Loaded, level: LevelHandle) -> Result<(), ServerError> {
+fn serve(
+    engine: Engine,
+    loaded: Loaded,
+    descriptors: Descriptors,
+    level: LevelHandle,
+) -> Result<(), ServerError> {
     let Loaded { config, defaults, file, .. } = loaded;
     let listeners = Listeners::open(&config)?;
     let store = ConfigStore::new(config.clone(), defaults, file);
-    let state = Arc::new(ServerState::new(engine, store, level, table().all().len()));
+    let state = Arc::new(ServerState::new(engine, store, descriptors, level, table().all().len()));
     state.tcp_port.store(config.port.unsigned_abs(), Relaxed);
     let pidfile = PidFile::write(&config);
     let (inboxes, workers) = start_workers(&state)?;

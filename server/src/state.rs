@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use crate::clients::{ClientRegistry, Pause};
 use crate::clock;
 use crate::config::ConfigStore;
+use crate::descriptors::Descriptors;
 use crate::latency::LatencyMonitor;
 use crate::logging::{self, LevelHandle};
 use crate::session::Session;
@@ -24,6 +25,7 @@ use crate::storage;
 pub struct ServerState {
     pub engine: Engine,
     pub config: ConfigStore,
+    pub descriptors: Descriptors,
     pub log_level: LevelHandle,
     pub clients: ClientRegistry,
     pub pause: Pause,
@@ -50,11 +52,18 @@ pub struct ServerState {
 impl ServerState {
     /// The state of a server that starts now; `commands` is how many commands are counted.
     #[must_use]
-    pub fn new(engine: Engine, config: ConfigStore, log_level: LevelHandle, commands: usize) -> Self {
+    pub fn new(
+        engine: Engine,
+        config: ConfigStore,
+        descriptors: Descriptors,
+        log_level: LevelHandle,
+        commands: usize,
+    ) -> Self {
         let workers = usize::try_from(config.load().io_threads).unwrap_or(1).max(1);
         ServerState {
             engine,
             config,
+            descriptors,
             log_level,
             clients: ClientRegistry::default(),
             pause: Pause::default(),
@@ -153,15 +162,6 @@ pub enum Phase {
     Running,
     /// Connections finish the batch they are in and close.
     Stopping,
-}
-
-/// Asks everything to stop.
-pub struct Shutdown {
-    phase: watch::Sender<Phase>,
-}
-
-impl Default for Shutdown {
-    fn default() -> Self {
     /// Connections close as soon as they wait for anything.
     StoppingNow,
 }
@@ -172,6 +172,15 @@ impl Phase {
     pub fn is_stopping(&self) -> bool {
         *self != Phase::Running
     }
+}
+
+/// Asks everything to stop.
+pub struct Shutdown {
+    phase: watch::Sender<Phase>,
+}
+
+impl Default for Shutdown {
+    fn default() -> Self {
         Shutdown { phase: watch::Sender::new(Phase::Running) }
     }
 }

@@ -110,7 +110,12 @@ fn config_set(ctx: &mut Context<'_>, args: Args<'_>, reply: &mut dyn ReplySink) 
         if config.maxmemory == 0 {
             config.maxmemory = ctx.state.config.defaults().maxmemory;
         }
-        config.check().map_err(|(name, reason)| errors::config_set(name, &reason))
+        config.check().map_err(|(name, reason)| errors::config_set(name, &reason))?;
+        if !pairs.iter().any(|(parameter, _)| parameter.name == "maxclients") {
+            return Ok(());
+        }
+        let room = ctx.state.descriptors.make_room(config.maxclients);
+        room.map_err(|clients| errors::config_set("maxclients", &errors::too_many_clients(clients)))
     })?;
     ctx.state.apply_config();
     reply.ok();

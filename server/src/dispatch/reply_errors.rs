@@ -185,6 +185,12 @@ pub fn config_set(name: &str, reason: &str) -> CommandError {
     ))
 }
 
+/// Why CONFIG SET refuses a `maxclients`.
+#[must_use]
+pub fn too_many_clients(possible: u64) -> String {
+    format!("The operating system is not able to handle the specified number of clients, try with {possible}")
+}
+
 /// `ERR Unknown option or number of arguments for CONFIG SET - 'x'`
 #[must_use]
 pub fn config_unknown(name: &[u8]) -> CommandError {

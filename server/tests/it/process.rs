@@ -437,6 +437,57 @@ fn a_client_that_does_not_read_is_disconnected() {
     }
 }
 
+/// Idle clients, who need no password for it, took the descriptors that the log needed: it latched for good. The
+/// soft limit is raised, and where the hard limit is low, clients are turned away before the log runs out.
+#[test]
+#[cfg(feature = "rocks")]
+fn clients_cannot_take_the_descriptors_of_the_log() {
+    for (soft, hard, served) in [(200, 4096, 400..=400), (300, 300, 20..=250)] {
+        let flags = ["--maxmemory", "64mb", "--io-threads", "1"];
+        let server = Server::start_limited(Program::Lux, &flags, soft, hard);
+        let mut client = server.connect().expect("a connection");
+        let maxclients: usize = setting(&mut client, "maxclients").parse().expect("a number");
+        let mut idle = Vec::new();
+        for _ in 0..400 {
+            let mut one = server.connect().expect("the port is open");
+            match one.call(&["PING"]) {
+                Ok(Reply::Simple(_)) => idle.push(one),
+                Ok(Reply::Error(text)) => assert_eq!(text, b"ERR max number of clients reached"),
+                // Turned away before the request was there.
+                Err(_) => {}
+                Ok(other) => panic!("PING answers {other:?}"),
+            }
+        }
+        assert!(served.contains(&idle.len()), "{soft} and {hard}: {} are served", idle.len());
+        assert!(idle.len() == 400 || idle.len() + 1 == maxclients, "{} of {maxclients}", idle.len());
+        // Enough for new segments, a checkpoint and new files of the cold tier.
+        let value = "x".repeat(1 << 20);
+        for number in 0..100 {
+            let set = client.call(&["SET", &format!("key:{number}"), &value]).expect("a reply");
+            assert!(set.is_ok(), "{soft} and {hard}: {set:?}");
+        }
+        assert!(client.call(&["CHECKPOINT"]).expect("a reply").elements().is_some());
+    }
+}
+
+#[test]
+fn maxclients_is_what_the_system_allows() {
+    let server = Server::start_limited(Program::Lux, &["--maxmemory", "64mb"], 200, 1000);
+    let mut client = server.connect().expect("a connection");
+    let maxclients: u64 = setting(&mut client, "maxclients").parse().expect("a number");
+    assert!((300..900).contains(&maxclients), "{maxclients}");
+    assert!(server.log_tail().contains("maxclients has been reduced to"), "{}", server.log_tail());
+    let refused = client.call(&["CONFIG", "SET", "timeout", "7", "maxclients", "5000"]).expect("a reply");
+    let text = format!(
+        "ERR CONFIG SET failed (possibly related to argument 'maxclients') - The operating system is not able \
+         to handle the specified number of clients, try with {maxclients}"
+    );
+    assert_eq!(refused, Reply::Error(text.into_bytes()));
+    assert_eq!(setting(&mut client, "timeout"), "0", "all or nothing");
+    assert!(client.call(&["CONFIG", "SET", "maxclients", "100"]).expect("a reply").is_ok());
+    assert!(client.call(&["CONFIG", "SET", "maxclients", &maxclients.to_string()]).expect("a reply").is_ok());
+}
+
 /// What changes a key without needing memory went on when the disk was full, until nothing could be opened.
 #[test]
 #[cfg(feature = "rocks")]
