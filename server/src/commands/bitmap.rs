@@ -96,6 +96,7 @@ pub(crate) const COMMANDS: &[CommandSpec] = &[
         arity: Arity::AtLeast(2),
         keys: Keys::First,
         key_access: &["RW", "access", "update", "variable_flags"],
+        key_access_of: Some(bitfield_access),
         flags: WRITE,
         arguments: "key [GET encoding offset | [OVERFLOW WRAP | SAT | FAIL] SET encoding offset value | \
                     INCRBY encoding offset increment [...]]",
@@ -245,6 +246,12 @@ fn bitpos(ctx: &mut Context<'_>, mut args: Args<'_>, reply: &mut dyn ReplySink) 
     };
     reply.integer(position);
     Ok(())
+}
+
+/// Without SET and INCRBY the key is only read.
+fn bitfield_access(argv: Argv<'_>, _: usize) -> &'static [&'static str] {
+    let is_change = |arg: &[u8]| arg.eq_ignore_ascii_case(b"SET") || arg.eq_ignore_ascii_case(b"INCRBY");
+    if argv.iter().skip(2).any(is_change) { &["RW", "access", "update"] } else { &["RO", "access"] }
 }
 
 /// The first key is the target, the others are read.

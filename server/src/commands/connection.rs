@@ -595,7 +595,13 @@ impl<'a> KillFilter<'a> {
                     Some(_) => filter.spares_self = false,
                     None => return Err(errors::SYNTAX),
                 },
-                Some(_) => filter.age_min_s = Some(args.int()?.max(0).unsigned_abs()),
+                Some(_) => {
+                    let age_s = args.int().map_err(|_| errors::MAXAGE_NOT_AN_INTEGER)?;
+                    if age_s <= 0 {
+                        return Err(errors::MAXAGE_POSITIVE);
+                    }
+                    filter.age_min_s = Some(age_s.unsigned_abs());
+                }
                 None => return Err(errors::SYNTAX),
             }
         }

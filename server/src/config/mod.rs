@@ -148,18 +148,18 @@ parameters! {
     lazyfree_lazy_user_del: bool = "lazyfree-lazy-user-del", Kind::Flag, "no", Live, "Accepted for Redis's sake: memory is always freed in the background.";
     lazyfree_lazy_user_flush: bool = "lazyfree-lazy-user-flush", Kind::Flag, "no", Live, "Accepted for Redis's sake: a flush never waits for the data to go.";
 
-    hash_max_listpack_entries: i64 = "hash-max-listpack-entries" / "hash-max-ziplist-entries", int(0, LONG_MAX), "512", Live, "Fields up to which a hash is packed.";
-    hash_max_listpack_value: i64 = "hash-max-listpack-value" / "hash-max-ziplist-value", memory(0, LONG_MAX), "64", Live, "Field and value bytes up to which a hash is packed.";
-    list_max_listpack_size: i64 = "list-max-listpack-size" / "list-max-ziplist-size", int(-5, INT_MAX), "-2", Live, "Size of a list's packed nodes.";
-    list_compress_depth: i64 = "list-compress-depth", int(0, INT_MAX), "0", Live, "Nodes at both ends of a list that stay uncompressed.";
-    set_max_intset_entries: i64 = "set-max-intset-entries", int(0, LONG_MAX), "512", Live, "Integers up to which a set is packed.";
-    set_max_listpack_entries: i64 = "set-max-listpack-entries", int(0, LONG_MAX), "128", Live, "Members up to which a set is packed.";
-    set_max_listpack_value: i64 = "set-max-listpack-value", memory(0, LONG_MAX), "64", Live, "Member bytes up to which a set is packed.";
-    zset_max_listpack_entries: i64 = "zset-max-listpack-entries" / "zset-max-ziplist-entries", int(0, LONG_MAX), "128", Live, "Members up to which a sorted set is packed.";
-    zset_max_listpack_value: i64 = "zset-max-listpack-value" / "zset-max-ziplist-value", memory(0, LONG_MAX), "64", Live, "Member bytes up to which a sorted set is packed.";
-    hll_sparse_max_bytes: i64 = "hll-sparse-max-bytes", memory(0, LONG_MAX), "3000", Live, "Bytes up to which a HyperLogLog is sparse.";
-    stream_node_max_bytes: i64 = "stream-node-max-bytes", memory(0, LONG_MAX), "4096", Live, "Bytes of a stream's packed nodes.";
-    stream_node_max_entries: i64 = "stream-node-max-entries", int(0, LONG_MAX), "100", Live, "Entries of a stream's packed nodes.";
+    hash_max_listpack_entries: i64 = "hash-max-listpack-entries" / "hash-max-ziplist-entries", int(0, LONG_MAX), "512", Live, "Accepted for Redis\'s sake: there are no hashes yet.";
+    hash_max_listpack_value: i64 = "hash-max-listpack-value" / "hash-max-ziplist-value", memory(0, LONG_MAX), "64", Live, "Accepted for Redis\'s sake: there are no hashes yet.";
+    list_max_listpack_size: i64 = "list-max-listpack-size" / "list-max-ziplist-size", int(-5, INT_MAX), "-2", Live, "Accepted for Redis\'s sake: there are no lists yet.";
+    list_compress_depth: i64 = "list-compress-depth", int(0, INT_MAX), "0", Live, "Accepted for Redis\'s sake: there are no lists yet.";
+    set_max_intset_entries: i64 = "set-max-intset-entries", int(0, LONG_MAX), "512", Live, "Accepted for Redis\'s sake: there are no sets yet.";
+    set_max_listpack_entries: i64 = "set-max-listpack-entries", int(0, LONG_MAX), "128", Live, "Accepted for Redis\'s sake: there are no sets yet.";
+    set_max_listpack_value: i64 = "set-max-listpack-value", memory(0, LONG_MAX), "64", Live, "Accepted for Redis\'s sake: there are no sets yet.";
+    zset_max_listpack_entries: i64 = "zset-max-listpack-entries" / "zset-max-ziplist-entries", int(0, LONG_MAX), "128", Live, "Accepted for Redis\'s sake: there are no sorted sets yet.";
+    zset_max_listpack_value: i64 = "zset-max-listpack-value" / "zset-max-ziplist-value", memory(0, LONG_MAX), "64", Live, "Accepted for Redis\'s sake: there are no sorted sets yet.";
+    hll_sparse_max_bytes: i64 = "hll-sparse-max-bytes", memory(0, LONG_MAX), "3000", Live, "Accepted for Redis\'s sake: there are no HyperLogLogs yet.";
+    stream_node_max_bytes: i64 = "stream-node-max-bytes", memory(0, LONG_MAX), "4096", Live, "Accepted for Redis\'s sake: there are no streams yet.";
+    stream_node_max_entries: i64 = "stream-node-max-entries", int(0, LONG_MAX), "100", Live, "Accepted for Redis\'s sake: there are no streams yet.";
 
     proto_max_bulk_len: i64 = "proto-max-bulk-len", memory(1 << 20, LONG_MAX), "512mb", Live, "Largest argument of a request, and largest string value.";
     client_query_buffer_limit: i64 = "client-query-buffer-limit", memory(1 << 20, LONG_MAX), "1gb", Live, "Largest request.";

@@ -371,6 +371,8 @@ impl Connection {
         }
         let limit = self.session.config.client_output_buffer_limit.normal;
         let len = output.len();
+        // What CLIENT LIST shows while the client does not read.
+        self.session.handle.output_buffer_bytes.store(len, Relaxed);
         if limit.hard_bytes > 0 && len as u64 > limit.hard_bytes {
             tracing::warn!(client = ?self.session.handle, len, "closed: hard output buffer limit reached");
             return Err(End::Closed);

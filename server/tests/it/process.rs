@@ -675,3 +675,39 @@ fn what_cannot_be_had_is_refused_at_the_start() {
         assert!(!output.status.success() && said(&output).contains(reason), "{flags:?}:\n{}", said(&output));
     }
 }
+
+/// A process that was killed holds its folder until the kernel is done with it; a start right behind failed.
+#[test]
+#[cfg(feature = "rocks")]
+fn a_start_waits_for_a_folder_that_is_about_to_be_free() {
+    let (mut server, folder) = left_folder();
+    let lock = fs::File::open(folder.join("LOCK")).expect("it is there");
+    lock.lock().expect("nobody has it");
+    let holder = thread::spawn(move || {
+        thread::sleep(Duration::from_millis(600));
+        drop(lock);
+    });
+    server.restart();
+    holder.join().expect("it only slept");
+    check(&server);
+}
+
+/// A client that did not read its reply was shown as one with no output.
+#[test]
+fn replies_that_are_not_read_show() {
+    const REPLY_BYTES: u64 = 64 << 20;
+    for program in both() {
+        let server = Server::start(program, &["--maxmemory", "1gb"]);
+        let mut observer = server.connect().expect("a connection");
+        observer.call(&["SETRANGE", "big", &(REPLY_BYTES - 1).to_string(), "x"]).expect("a reply");
+        let mut silent = server.connect().expect("a connection");
+        assert!(silent.call(&["CLIENT", "SETNAME", "silent"]).expect("a reply").is_ok());
+        silent.send(&["GET", "big"]).expect("it takes requests");
+        thread::sleep(Duration::from_millis(500));
+        let list = observer.call(&["CLIENT", "LIST"]).expect("a reply");
+        let list = String::from_utf8_lossy(list.bytes().unwrap_or_default()).into_owned();
+        let line = list.lines().find(|line| line.contains("name=silent ")).expect("it is connected");
+        let omem = line.split(" omem=").nth(1).and_then(|rest| rest.split(' ').next()?.parse::<u64>().ok());
+        assert!(omem.is_some_and(|bytes| bytes > REPLY_BYTES / 2), "{}: {line}", program.name());
+    }
+}
