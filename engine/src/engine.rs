@@ -483,6 +483,8 @@ fn open_cold(config: &EngineConfig) -> Result<Arc<dyn ColdStore>> {
             use crate::tier::rocks::{RocksConfig, RocksStore};
             let mut rocks = RocksConfig::for_budget(config.dir.join("cold"), config.maxmemory);
             rocks.direct = config.direct;
+            let files_max = usize::try_from(config.cold_files_max).unwrap_or(usize::MAX);
+            rocks.max_open_files = rocks.max_open_files.min(files_max);
             Ok(Arc::new(RocksStore::open(rocks)?))
         }
     }
@@ -517,16 +519,26 @@ fn find_dead_rows(store: &Store, family: Family, last: Lsn) -> Result<()> {
     }
 }
 
+/// How often, and with which pause, a locked folder is tried: a process that was killed holds it until the
+/// kernel has taken its memory apart, and its successor may start before that.
+#[cfg(feature = "rocks")]
+const LOCK_TRIES: u32 = 100;
+#[cfg(feature = "rocks")]
+const LOCK_PAUSE: std::time::Duration = std::time::Duration::from_millis(20);
+
 #[cfg(feature = "rocks")]
 fn lock_folder(dir: &Path) -> Result<std::fs::File> {
     let path = dir.join("LOCK");
     let open = std::fs::OpenOptions::new().create(true).truncate(false).write(true).open(&path);
     let file = open.map_err(|e| Error::first_write("open", dir, &path, e))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(std::fs::TryLockError::WouldBlock) => Err(Error::InUse { path: dir.to_path_buf() }),
-        Err(std::fs::TryLockError::Error(error)) => Err(Error::io("lock", &path, error)),
+    for _ in 0..LOCK_TRIES {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(std::fs::TryLockError::WouldBlock) => std::thread::sleep(LOCK_PAUSE),
+            Err(std::fs::TryLockError::Error(error)) => return Err(Error::io("lock", &path, error)),
+        }
     }
+    Err(Error::InUse { path: dir.to_path_buf() })
 }
 
 /// Runs a thread's work. A panic latches the store, as a failed write does: what the thread was about

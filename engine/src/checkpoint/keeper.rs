@@ -108,6 +108,8 @@ pub struct Keeper {
     /// When the last round ended, Unix ms.
     pub last_round_ms: AtomicU64,
     pub is_round_running: AtomicBool,
+    /// Rounds that were asked for and are not done.
+    pub rounds_asked: AtomicU32,
     /// Bytes of dirty entries and of all, as of the keeper's last look.
     pub dirty_bytes: AtomicUsize,
     pub hot_bytes: AtomicUsize,
@@ -175,6 +177,7 @@ impl Keeper {
             interval_ms: AtomicU64::new(60_000),
             last_round_ms: AtomicU64::new(now_ms),
             is_round_running: AtomicBool::new(false),
+            rounds_asked: AtomicU32::new(0),
             dirty_bytes: AtomicUsize::new(0),
             hot_bytes: AtomicUsize::new(0),
             maxmemory: AtomicU64::new(u64::MAX),
@@ -224,6 +227,9 @@ impl Keeper {
         if state.is_stopping {
             reply.set(Err(self.core.wal.latched().unwrap_or(Error::Closed)));
         } else {
+            if matches!(request, Request::Round) {
+                self.rounds_asked.fetch_add(1, Ordering::Relaxed);
+            }
             state.requests.push_back((request, Arc::clone(&reply)));
         }
         drop(state);
@@ -319,6 +325,7 @@ impl Keeper {
         match request {
             Some((Request::Round, reply)) => {
                 let outcome = self.timed_round();
+                self.rounds_asked.fetch_sub(1, Ordering::Relaxed);
                 reply.set(outcome.clone());
                 outcome?;
             }
