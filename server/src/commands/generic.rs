@@ -13,7 +13,6 @@ use lux_engine::keyspace::usage::UsedAt;
 use lux_engine::txn::{Found, ValueRef};
 use lux_engine::value::TypeTag;
 use lux_engine::value::string::number::{IntText, parse_int};
-use lux_engine::value::TypeTag;
 use lux_engine::wal::effect::{Operation, StringBody};
 
 use crate::dispatch::args::{Args, Argv};
