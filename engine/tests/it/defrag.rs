@@ -38,7 +38,7 @@ fn key(n: usize) -> Vec<u8> {
 
 /// Short strings, long ones and deadlines.
 fn value(n: usize) -> Vec<u8> {
-    vec![b'v'; if n % 50 == 0 { 5000 } else { n % 300 }]
+    vec![b'v'; if n.is_multiple_of(50) { 5000 } else { n % 300 }]
 }
 
 fn filled() -> Rig {
