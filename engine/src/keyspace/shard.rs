@@ -721,12 +721,12 @@ impl Shard {
         }
         let existing = self.db(db).and_then(|d| d.table.find(hash, key));
         if let Some(entry) = existing {
-            if matches!(entry.body(), BodyRef::Boxed(Value::Unresolved(_))) {
-                if !self.resolve(hash, db, key, row)? {
-                    let row = format!("family keys row {}", key.escape_ascii());
-                    let what = "the state that logged changes apply to is missing";
-                    return Err(Error::corruption(row, 0, what));
-                }
+            if matches!(entry.body(), BodyRef::Boxed(Value::Unresolved(_)))
+                && !self.resolve(hash, db, key, row)?
+            {
+                let row = format!("family keys row {}", key.escape_ascii());
+                let what = "the state that logged changes apply to is missing";
+                return Err(Error::corruption(row, 0, what));
             }
             let db = self.db_mut(db).expect("checked above");
             let entry = db.table.find_mut(hash, key).expect("found above");
