@@ -256,11 +256,6 @@ impl Keeper {
         (lsn, self.core.wal.bytes_total() - bytes)
     }
 
-    /// Has the keeper look at memory now instead of at its next tick.
-    pub fn nudge(&self) {
-        self.wake.notify_all();
-    }
-
     /// Asks the thread to end after the request it works on.
     pub fn stop(&self) {
         self.state.lock().is_stopping = true;

@@ -423,12 +423,6 @@ impl Wal {
         self.log.appended.load(Ordering::Relaxed)
     }
 
-    /// Uncompressed bytes of the records above `redo`, rounded up to whole segments.
-    #[must_use]
-    pub fn bytes_since(&self, redo: Lsn) -> u64 {
-        self.log.bytes_since(redo)
-    }
-
     /// The timeline of this run.
     #[must_use]
     pub fn timeline(&self) -> u32 {

@@ -123,8 +123,6 @@ pub(super) struct Cataloged {
     pub path: PathBuf,
     pub first_lsn: Lsn,
     pub bytes: u64,
-    /// [`Log::appended`] when the segment was started.
-    pub appended_before: u64,
 }
 
 /// What recovery hands to the running log.
@@ -385,7 +383,6 @@ impl Log {
             path: segment.path.clone(),
             first_lsn: tail.last.next(),
             bytes: segment.bytes,
-            appended_before: self.appended.load(Ordering::Relaxed),
         });
         let old = std::mem::replace(&mut tail.segment, segment);
         tail.sealed.push(old);
@@ -557,16 +554,6 @@ impl Log {
         self.files.sync_dir(&self.dir).map_err(|e| self.latch(&Error::io("sync", &self.dir, e)))?;
         self.provider.wake(0);
         Ok(removed)
-    }
-
-    pub fn bytes_since(&self, redo: Lsn) -> u64 {
-        let tail = self.tail.lock();
-        let appended = self.appended.load(Ordering::Relaxed);
-        if redo >= tail.last {
-            return 0;
-        }
-        let holder = tail.catalog.iter().rev().find(|s| s.first_lsn <= redo.next());
-        appended - holder.or(tail.catalog.front()).map_or(0, |s| s.appended_before)
     }
 
     pub fn status(&self) -> WalStatus {
