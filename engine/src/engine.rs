@@ -495,7 +495,9 @@ fn open_cold(config: &EngineConfig) -> Result<Arc<dyn ColdStore>> {
 fn find_dead_databases(store: &Store, last: Lsn) -> Result<()> {
     find_dead_rows(store, Family::Keys, last)?;
     // A value that was being built has no row of its own.
-    find_dead_rows(store, Family::Elements, last)
+    find_dead_rows(store, Family::Elements, last)?;
+    // And a crash may have come between the drops of the families.
+    find_dead_rows(store, Family::Expires, last)
 }
 
 fn find_dead_rows(store: &Store, family: Family, last: Lsn) -> Result<()> {

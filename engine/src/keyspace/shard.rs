@@ -61,9 +61,8 @@ pub struct Shard {
     pub(super) hand: Hand,
     /// Incarnations whose pages died, with the LSN of the death.
     pub dead_pages: Vec<(DbId, Incarnation, Lsn)>,
-    /// Hint rows that are no longer right: database, deadline, key. Removed with the next
-    /// write-back of this shard, before its rows.
-    pub stale_hints: Vec<(DbId, ExpireAt, Box<[u8]>)>,
+    /// Removed with the next write-back of this shard, before its rows.
+    pub stale_hints: Vec<StaleHint>,
     /// Deadlines the reaper watches: time, database, bucket; soonest first.
     near: BinaryHeap<Reverse<(u64, DbId, u32)>>,
     /// Reads that found the key in memory, and that did not.
@@ -108,6 +107,15 @@ impl DbShard {
             next.insert(hash, bytes_max);
         }
     }
+}
+
+/// A hint row that is no longer right.
+pub struct StaleHint {
+    pub db: DbId,
+    pub at: ExpireAt,
+    pub key: Box<[u8]>,
+    /// The commit that made it wrong: the row may not go before that is durable.
+    pub lsn: Lsn,
 }
 
 /// A read of the cold tier under way for one key.

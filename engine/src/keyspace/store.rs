@@ -9,7 +9,7 @@ use parking_lot::{Mutex, MutexGuard};
 
 use super::hash::{KeyHash, KeyHasher, SHARDS};
 use super::pins::PinPool;
-use super::shard::{Applied, DbShard, Origin, Shard};
+use super::shard::{Applied, DbShard, Origin, Shard, StaleHint};
 use super::side::OpenSnapshots;
 use super::usage::{UsageRules, UsedAt};
 use crate::error::Result;
@@ -56,7 +56,8 @@ pub struct Store {
     /// Whether and how uses are counted.
     pub usage: UsageRules,
     incarnations: AtomicU64,
-    /// Deadlines before this were loaded from the `expires` family.
+    /// Deadlines up to this may have been loaded from the `expires` family: a hint that is written now
+    /// would not be read.
     pub expires_loaded: AtomicU64,
     /// Open snapshots and the bound on what they keep.
     pub snapshots: Arc<OpenSnapshots>,
@@ -227,7 +228,7 @@ impl Store {
             shard.arm(hash, effect.db, effect.key, at, applied.deadline_before);
         }
         if let Some(stale) = applied.stale_hint {
-            shard.stale_hints.push((effect.db, stale, Box::from(effect.key)));
+            shard.stale_hints.push(StaleHint { db: effect.db, at: stale, key: Box::from(effect.key), lsn });
         }
         Ok(applied)
     }
