@@ -121,8 +121,14 @@ impl Store {
         for _ in 0..16 {
             let Some(bucket) = next else { break };
             let page = part.table.page_at(bucket);
+            let mut is_cut = false;
             if part.table.has_dirty(page) {
                 part.table.for_page_mut(page, |entry| {
+                    // Entries may be large: the rest of the page goes with the next batch.
+                    is_cut |= batch.is_full();
+                    if is_cut {
+                        return;
+                    }
                     let before = entry.heap_bytes() as isize;
                     copied.extend(self.copy_image(id, db, entry, which, batch));
                     grown += entry.heap_bytes() as isize - before;
@@ -130,6 +136,9 @@ impl Store {
             }
             // Before the lock goes: from now on these keys may have rows.
             copied.drain(..).for_each(|hash| part.note_row(hash, filter_limit));
+            if is_cut {
+                break;
+            }
             next = part.table.next_start(page);
             if batch.is_full() {
                 break;
@@ -154,6 +163,7 @@ impl Store {
             let bucket = self.hasher.hash(&hint.key).bucket;
             schema::put_expires_key(&mut batch.key, hint.db, hint.at, bucket, &hint.key);
             batch.rows.delete(Family::Expires, &batch.key);
+            batch.max_lsn = batch.max_lsn.max(hint.lsn);
         }
         for pages in shard.take_parts() {
             put_pages(batch, &pages);
@@ -163,7 +173,6 @@ impl Store {
             // Not before the death is in the queue: a crash would lose sight of the pages.
             batch.rows.delete(Family::Meta, &building_key(db, incarnation));
             batch.max_lsn = batch.max_lsn.max(lsn);
-            batch.max_lsn = batch.max_lsn.max(hint.lsn);
         }
     }
 
@@ -304,25 +313,25 @@ impl Store {
                 entry.set(flag::HELD);
             }
             is_gone = entry.kind() == Kind::Tombstone;
+            deadline = entry.deadline();
             entry.heap_bytes()
         });
         let Some(bytes) = cleaned else { return };
         shard.dirty_bytes -= bytes;
-        if is_gone {
-            shard.drop_tombstone(item.db, hash, &item.key);
-        }
-    }
-
-            deadline = entry.deadline();
-    /// Whether a failpoint says that a batch may go before its log.
-    #[must_use]
-    pub fn skips_log_before_data(&self) -> bool {
-        self.failpoints.breaks(Break::LogBeforeData)
         // The reaper may have read past the place of the hint that was written. Also if the entry is
         // ARMED: it may leave memory before its time, with a deadline that was pushed ahead.
         if let Some(at) = deadline.filter(|at| at.0 <= self.expires_loaded.load(Ordering::SeqCst)) {
             shard.watch(at, item.db, item.bucket);
         }
+        if is_gone {
+            shard.drop_tombstone(item.db, hash, &item.key);
+        }
+    }
+
+    /// Whether a failpoint says that a batch may go before its log.
+    #[must_use]
+    pub fn skips_log_before_data(&self) -> bool {
+        self.failpoints.breaks(Break::LogBeforeData)
     }
 }
 
