@@ -213,23 +213,15 @@ impl Shard {
         &mut self.dbs
     }
 
-    /// Takes a database out; its entries no longer count.
+    /// Takes a database out. Its entries count until [`clear_graveyard`](super::store::Store) frees them.
     pub fn remove_db(&mut self, id: DbId) -> Option<DbShard> {
         if !self.sides.is_empty() {
             self.keep_db(id);
         }
         self.forget_parts(id);
         let at = self.dbs.iter().position(|db| db.id == id)?;
-        let db = self.dbs.swap_remove(at);
-        db.table.for_each(|entry| {
-            let bytes = entry.heap_bytes();
-            self.bytes -= bytes;
-            if entry.has(flag::DIRTY) {
-                self.dirty_bytes -= bytes;
-            }
-        });
         self.hand = Hand::default();
-        Some(db)
+        Some(self.dbs.swap_remove(at))
     }
 
     /// Has the reaper look at a key at its new deadline, unless it comes by earlier anyway: a key
