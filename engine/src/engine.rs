@@ -97,7 +97,10 @@ impl Engine {
         store.snapshots.set_maxmemory(config.maxmemory);
         store.pins.set_limit(commit_max(config.maxmemory));
         let redo_lsn = state.marker.as_ref().map_or(Lsn(0), |marker| marker.redo_lsn);
+        let replay_started = config.clock.monotonic_ns();
         let (wal, wal_report, highest, generation) = recover(&config, &identity, &store, &state)?;
+        let replay_ms = (config.clock.monotonic_ns() - replay_started) / 1_000_000;
+        let replayed = (wal_report.bytes, replay_ms);
         let core = Arc::new(Core {
             promoter: Promoter::new(Arc::clone(&store)),
             store,
@@ -105,8 +108,15 @@ impl Engine {
             hook: Hook::default(),
             commit_max: AtomicUsize::new(commit_max(config.maxmemory)),
         });
-        let keeper =
-            Keeper::new(Arc::clone(&core), &config, identity.store_id, highest, redo_lsn, generation);
+        let keeper = Keeper::new(
+            Arc::clone(&core),
+            &config,
+            identity.store_id,
+            highest,
+            redo_lsn,
+            generation,
+            replayed,
+        );
         keeper.configure(&config);
         let reaper = Reaper::new(Arc::clone(&core), Arc::clone(&config.clock));
         let disk = DiskGuard::new(
@@ -318,8 +328,8 @@ impl Engine {
         &self.shared.disk
     }
 
-    /// Changes the bound on the memory of the process: the hot tier follows within a second. The
-    /// size of log segments and of the table cache stays as it was at the opening.
+    /// Changes the bound on the memory of the process: the hot tier follows within a second, the largest
+    /// commit, the longest tail, filters, cache and memtables at once. The size of log segments stays.
     pub fn set_maxmemory(&self, bytes: u64) {
         let shared = &self.shared;
         shared.core.commit_max.store(commit_max(bytes), Ordering::Relaxed);

@@ -416,6 +416,12 @@ impl Wal {
         self.log.status()
     }
 
+    /// Uncompressed bytes of the records that are not durable yet.
+    #[must_use]
+    pub fn undurable_bytes(&self) -> u64 {
+        self.log.appended.load(Ordering::Relaxed).saturating_sub(self.log.synced.load(Ordering::Relaxed))
+    }
+
     /// Bytes of record bodies appended since the open, uncompressed, replayed ones included.
     #[inline]
     #[must_use]

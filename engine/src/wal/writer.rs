@@ -67,6 +67,8 @@ pub(super) struct Log {
     pub last: AtomicU64,
     /// Uncompressed bytes of all records so far.
     pub appended: AtomicU64,
+    /// Of these, bytes of the records that are durable.
+    pub synced: AtomicU64,
     pub durable: Arc<Waiters>,
     /// A generation, raised whenever waiting for room may have become pointless.
     pub room: Arc<Waiters>,
@@ -244,6 +246,7 @@ impl Log {
             tail: Mutex::new(tail),
             last: AtomicU64::new(start.last.0),
             appended: AtomicU64::new(start.appended),
+            synced: AtomicU64::new(start.appended),
             durable: Arc::new(Waiters::new(start.last.0)),
             room: Arc::new(Waiters::new(0)),
             room_current: AtomicU64::new(room),
