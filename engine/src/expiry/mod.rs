@@ -48,7 +48,7 @@ pub struct Reaper {
     last: parking_lot::Mutex<(u64, u64)>,
     /// How far the hints of each database were moved into the heaps.
     reached: parking_lot::Mutex<HashMap<DbId, Reached>>,
-    /// Items whose rows could not be read, until they are tried again.
+    /// Items whose rows could not be read or kept, until they are tried again.
     put_aside: parking_lot::Mutex<Vec<(ShardId, Item)>>,
     ticks: AtomicU64,
     pub clock_jumps: AtomicU64,
@@ -360,8 +360,9 @@ impl Reaper {
             let Some(part) = shard.db(db) else { continue };
             let entry = part.table.find(hash, &key);
             if entry.is_none() && part.may_be_cold(hash) {
-                // It was in memory when the others were fetched, and is not any more.
-                shard.watch(at, db, hash.bucket);
+                // It was in memory when the others were fetched, or came without a pin, and is not any
+                // more. Later: whatever takes it away may do so again at once.
+                self.put_aside.lock().push((hash.shard, (at, db, hash.bucket)));
                 continue;
             }
             match entry.filter(|e| e.is_value()).and_then(Entry::deadline) {
