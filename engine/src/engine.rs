@@ -88,14 +88,7 @@ impl Engine {
         let identity = Identity::open(&**files, dir, config.entropy)?;
         let cold = open_cold(&config)?;
         let state = read_cold_state(&*cold)?;
-        let hot_limit = usize::try_from(config.maxmemory / 100 * 60).unwrap_or(usize::MAX);
-        let store = Arc::new(Store::new(identity.hash_seed, identity.openings, cold, hot_limit));
-        store.note_opening(UsedAt::new(config.clock.unix_ms()));
-        store.filter_limit.store(filter_limit(config.maxmemory), Ordering::Relaxed);
-        #[cfg(feature = "failpoints")]
-        store.failpoints.set(config.failpoints);
-        store.snapshots.set_maxmemory(config.maxmemory);
-        store.pins.set_limit(commit_max(config.maxmemory));
+        let store = new_store(&config, &identity, cold);
         let redo_lsn = state.marker.as_ref().map_or(Lsn(0), |marker| marker.redo_lsn);
         let replay_started = config.clock.monotonic_ns();
         let (wal, wal_report, highest, generation) = recover(&config, &identity, &store, &state)?;
@@ -452,6 +445,19 @@ fn recover(
     let highest = replay.finish(wal.last_lsn())?;
     find_dead_databases(store, wal.last_lsn())?;
     Ok((wal, report, highest, generation))
+}
+
+/// An empty store over the cold tier, with its bounds.
+fn new_store(config: &EngineConfig, identity: &Identity, cold: Arc<dyn ColdStore>) -> Arc<Store> {
+    let hot_limit = usize::try_from(config.maxmemory / 100 * 60).unwrap_or(usize::MAX);
+    let store = Arc::new(Store::new(identity.hash_seed, identity.openings, cold, hot_limit));
+    store.note_opening(UsedAt::new(config.clock.unix_ms()));
+    store.filter_limit.store(filter_limit(config.maxmemory), Ordering::Relaxed);
+    #[cfg(feature = "failpoints")]
+    store.failpoints.set(config.failpoints);
+    store.snapshots.set_maxmemory(config.maxmemory);
+    store.pins.set_limit(commit_max(config.maxmemory));
+    store
 }
 
 /// Bytes that one filter of cold keys may use: a sixteenth of the memory bound for all shards of one
