@@ -8,6 +8,8 @@ pub mod stored;
 pub mod stream;
 pub mod string;
 pub mod zset;
+pub mod packed;
+pub mod tree;
 
 use crate::codec::DecodeError;
 use crate::ids::Lsn;
