@@ -3,6 +3,9 @@
 pub mod collection;
 pub mod hash;
 pub mod list;
+mod overlay;
+pub mod packed;
+pub mod sample;
 pub mod set;
 pub mod stored;
 pub mod stream;
@@ -10,6 +13,7 @@ pub mod string;
 pub mod zset;
 pub mod packed;
 pub mod tree;
+pub mod zset;
 
 use crate::codec::DecodeError;
 use crate::ids::Lsn;
