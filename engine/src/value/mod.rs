@@ -1,7 +1,10 @@
 //! The data types: what a key can hold beyond a short inline string.
 
 pub mod geo;
+pub mod packed;
 pub mod string;
+pub mod tree;
+pub mod zset;
 
 use crate::ids::Lsn;
 use string::{BigString, StoredString};
