@@ -1,6 +1,7 @@
 //! The data types: what a key can hold beyond a short inline string.
 
 pub mod collection;
+pub mod geo;
 pub mod hash;
 pub mod list;
 mod overlay;
