@@ -11,8 +11,6 @@ pub mod set;
 pub mod stored;
 pub mod stream;
 pub mod string;
-pub mod zset;
-pub mod packed;
 pub mod tree;
 pub mod zset;
 
