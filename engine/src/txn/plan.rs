@@ -326,6 +326,9 @@ impl<'e> Txn<'e> {
     /// first. Only the edit is logged. The command saw to it that the key holds this type or nothing; it
     /// deletes the key as well if the edit takes the last element.
     pub fn edit_collection(&mut self, key: &[u8], tag: TypeTag, bytes: &[u8]) -> Result<(), Interrupt> {
+        if self.is_large(bytes.len()) {
+            return self.rewrite_collection(key, tag, bytes);
+        }
         let hash = self.hash(key);
         let db = self.db_id(self.db, hash)?;
         let before = self.before(hash, db, key, None)?;
@@ -334,6 +337,21 @@ impl<'e> Txn<'e> {
         let after = After { exists: true, has_deadline: before.has_deadline, pages: before.old.pages };
         self.note(hash, db, key, at, &before, after);
         Ok(())
+    }
+
+    /// Edits a collection by storing it anew: the edit is more than a record may hold.
+    #[cold]
+    fn rewrite_collection(&mut self, key: &[u8], tag: TypeTag, edit: &[u8]) -> Result<(), Interrupt> {
+        let (mut collection, deadline) = match self.peek(key)? {
+            Some(Found { value: ValueRef::Collection(collection), deadline, .. }) => {
+                (collection.clone(), deadline)
+            }
+            _ => (Collection::new(tag).expect("the type of a collection"), None),
+        };
+        collection.apply(edit).expect("planned for this very state");
+        let mut encoded = Vec::new();
+        collection.encode(&mut encoded);
+        self.put_collection_in(self.db, key, tag, &encoded, deadline)
     }
 
     /// Deletes a key; whether it was there.
