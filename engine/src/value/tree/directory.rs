@@ -296,7 +296,8 @@ impl Directory {
         self.heap_bytes += block.heap_bytes();
         self.firsts.insert(at, block.firsts.first().copied().unwrap_or_default());
         self.blocks.insert(at, block);
-        self.rebuild_sums_after_insert(at);
+        // Also for a block at the end: another one lost what is in it.
+        self.rebuild_sums();
     }
 
     /// Changes a block's arrays and keeps the total of bytes.
@@ -407,16 +408,10 @@ impl Directory {
         }
         self.firsts.clear();
         self.firsts.extend(self.blocks.iter().map(|block| block.firsts[0]));
-        self.sums.clear();
-        for at in 0..self.blocks.len() {
-            self.push_sum(self.blocks[at].count());
-        }
+        self.rebuild_sums();
     }
 
-    fn rebuild_sums_after_insert(&mut self, at: usize) {
-        if at + 1 == self.blocks.len() {
-            return self.push_sum(self.blocks[at].count());
-        }
+    fn rebuild_sums(&mut self) {
         self.sums.clear();
         for at in 0..self.blocks.len() {
             self.push_sum(self.blocks[at].count());

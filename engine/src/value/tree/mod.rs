@@ -27,6 +27,8 @@ mod directory;
 mod edit;
 mod iter;
 mod leaf;
+#[cfg(test)]
+mod measure;
 mod rows;
 #[cfg(test)]
 mod tests;

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use std::collections::BTreeMap;
 
 /// Elements ordered by their bytes.
-struct Bytes;
+pub(super) struct Bytes;
 
 impl Layout for Bytes {
     fn prefix(element: &[u8]) -> u64 {
@@ -262,6 +262,20 @@ fn trees_of_many_blocks_match_a_vector() {
     tree.remove_range(0, u64::MAX);
     check(&tree, &[]);
     assert!(tree.heap_bytes() < 4096, "{} bytes of nothing", tree.heap_bytes());
+}
+
+/// When the last block split, the first half of it kept the sum of both.
+#[test]
+fn sums_are_right_after_each_split_of_a_block() {
+    let mut random = Random(3);
+    let mut tree = Tree::<Bytes>::new();
+    for step in 0..60_000 {
+        let element = [&random.next().to_be_bytes()[..], &[0; 192]].concat();
+        tree.insert(find(&tree, &element).unwrap_err(), &element);
+        if step % 512 == 0 {
+            tree.check();
+        }
+    }
 }
 
 #[test]
