@@ -27,8 +27,6 @@ mod directory;
 mod edit;
 mod iter;
 mod leaf;
-#[cfg(test)]
-mod measure;
 mod rows;
 #[cfg(test)]
 mod tests;

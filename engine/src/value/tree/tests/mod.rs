@@ -1,11 +1,13 @@
 //! The tree beside plain vectors and maps.
 
+mod measure;
+
 use super::*;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
 /// Elements ordered by their bytes.
-pub(super) struct Bytes;
+struct Bytes;
 
 impl Layout for Bytes {
     fn prefix(element: &[u8]) -> u64 {
@@ -39,7 +41,8 @@ impl Layout for Position {
 type Stored = BTreeMap<u64, Vec<u8>>;
 
 fn find(tree: &Tree<Bytes>, element: &[u8]) -> Result<Place, Place> {
-    tree.find(Bytes::prefix(element), |other| other.cmp(element))
+    let prefix = Bytes::prefix(element);
+    tree.find(prefix, |other| Bytes::prefix(other).cmp(&prefix).then_with(|| other.cmp(element)))
 }
 
 /// Writes the dirty leaves back; returns how many rows were put.

@@ -1,9 +1,8 @@
 //! Prints what the tree costs beside a hash map and a B-tree of boxed elements:
-//! `cargo test --release -p lux-engine --no-default-features --lib value::tree::measure -- --ignored --nocapture`.
+//! `cargo test --release -p lux-engine --no-default-features --lib value::tree::tests::measure -- --ignored --nocapture`.
 //! `LUX_TREE_SIZES` overrides the sizes (numbers of elements, by commas).
 
-use super::tests::Bytes;
-use super::{Layout, Tree};
+use super::{Bytes, Tree, find};
 use std::collections::{BTreeSet, HashSet};
 use std::hint::black_box;
 use std::time::Instant;
@@ -45,10 +44,6 @@ fn timed(name: &str, count: u64, mut work: impl FnMut(u64)) {
     let mut last = batches.split_off(batches.len() * 3 / 4);
     last.sort_unstable();
     println!("  {name:<28} best {:>6} ns   median {:>6} ns", last[0], last[last.len() / 2]);
-}
-
-fn find(tree: &Tree<Bytes>, element: &[u8]) -> Result<super::Place, super::Place> {
-    tree.find(Bytes::prefix(element), |other| other.cmp(element))
 }
 
 fn measure_tree(size: u64) {
