@@ -395,25 +395,26 @@ fn loading_refuses_what_is_out_of_order() {
         row
     };
     let mut tree = Tree::<Bytes>::new();
-    tree.push_leaf(5, &row(&[b"b", b"c"])).unwrap();
+    tree.push_leaf(20, &row(&[b"b", b"c"])).unwrap();
     for (label, bad) in [
-        (5, row(&[b"d"])),
-        (6, row(&[b"c"])),
-        (6, row(&[b"a"])),
-        (6, row(&[b"e", b"d"])),
-        (6, row(&[b"e", b"e"])),
-        (6, vec![]),
-        (6, vec![9, 1]),
-        (6, vec![0xff; 9]),
-        (6, row(&[&[7; 3000], &[8; 3000]])),
-        (6, vec![0; 5000]),
+        (20, row(&[b"d"])),
+        (24, row(&[b"c"])),
+        (24, row(&[b"a"])),
+        (25, row(&[b"d"])),
+        (24, row(&[b"e", b"d"])),
+        (24, row(&[b"e", b"e"])),
+        (24, vec![]),
+        (24, vec![9, 1]),
+        (24, vec![0xff; 9]),
+        (24, row(&[&[7; 3000], &[8; 3000]])),
+        (24, vec![0; 5000]),
     ] {
         assert!(tree.push_leaf(label, &bad).is_err(), "{label} {bad:?}");
     }
-    tree.push_leaf(6, &row(&[&[b'd'; 100_000]])).unwrap();
+    tree.push_leaf(24, &row(&[&[b'd'; 100_000]])).unwrap();
     check(&tree, &[b"b".to_vec(), b"c".to_vec(), vec![b'd'; 100_000]]);
     let mut list = Tree::<Position>::new();
-    list.push_leaf(1, &row(&[b"b", b"b", b"a"])).unwrap();
+    list.push_leaf(4, &row(&[b"b", b"b", b"a"])).unwrap();
     assert_eq!(list.len(), 3);
 }
 
