@@ -161,8 +161,9 @@ impl Directory {
         let from = block.firsts[leaf_at];
         // Of the last leaf only the first prefix is known; appending is what happens there.
         let next = block.firsts.get(leaf_at + 1).copied().or(next_block).unwrap_or(prefix);
-        let density = f64::from(block.counts[leaf_at]) / next.saturating_sub(from) as f64;
-        Some((Slot::new(block_at, leaf_at), Slope { from, density }))
+        let unit = 1.0 / distance(from, next);
+        let slope = Slope { density: f64::from(block.counts[leaf_at]) * unit, part: distance(from, prefix) * unit };
+        Some((Slot::new(block_at, leaf_at), slope))
     }
 
     /// Elements before the leaf.
@@ -446,16 +447,21 @@ impl Directory {
 /// prefix would be if they grew evenly before it searches all: a block's firsts are many cache lines.
 #[inline]
 fn end_of_not_after(firsts: &[u64], prefix: u64, first: u64, end: u64) -> usize {
-    let part = prefix.saturating_sub(first) as f64 / end.saturating_sub(first) as f64;
-    let guess = (part * firsts.len() as f64) as usize;
-    let from = guess.saturating_sub(WINDOW / 2).min(firsts.len().saturating_sub(WINDOW));
-    if let Some(window) = firsts.get(from..from + WINDOW)
-        && window[0] <= prefix
-        && window[WINDOW - 1] > prefix
-    {
-        return from + window.partition_point(|first| *first <= prefix);
+    if firsts.len() > 4 * WINDOW {
+        let guess = distance(first, prefix) / distance(first, end) * firsts.len() as f64;
+        let from = (guess as usize).saturating_sub(WINDOW / 2).min(firsts.len() - WINDOW);
+        let window = &firsts[from..from + WINDOW];
+        if window[0] <= prefix && window[WINDOW - 1] > prefix {
+            return from + window.partition_point(|first| *first <= prefix);
+        }
     }
     firsts.partition_point(|first| *first <= prefix)
+}
+
+/// `b - a` where b is not smaller; only expectations are made of it.
+fn distance(a: u64, b: u64) -> f64 {
+    // The conversion of signed numbers is the cheap one.
+    b.saturating_sub(a).min(i64::MAX as u64) as i64 as f64
 }
 
 /// The last index whose first element is not after the one searched for; 0 if there is none. `high` is how many prefixes are not

@@ -85,10 +85,10 @@ const _: () = assert!(size_of::<Leaf>() == 32);
 /// How a search expects prefixes to grow in a leaf.
 #[derive(Clone, Copy)]
 pub(super) struct Slope {
-    /// Prefix of the first element.
-    pub from: u64,
     /// Elements per unit of prefix; not finite where all prefixes are the same.
     pub density: f64,
+    /// What part of the elements is expected before the one searched for.
+    pub part: f64,
 }
 
 /// Rounds up to what an allocator hands out: four sizes between two powers of two.
@@ -145,7 +145,7 @@ impl Leaf {
     }
 
     /// Offset of element `index`; the end of all for the index after the last.
-    #[inline]
+    #[inline(always)]
     pub fn start(&self, index: usize) -> usize {
         if index >= self.len() {
             return self.end as usize;
@@ -155,13 +155,13 @@ impl Leaf {
     }
 
     /// Element `index`, which must be there.
-    #[inline]
+    #[inline(always)]
     pub fn get(&self, index: usize) -> &[u8] {
         self.between(self.start(index), self.start(index + 1))
     }
 
     /// The element between two starts.
-    #[inline]
+    #[inline(always)]
     pub fn between(&self, start: usize, end: usize) -> &[u8] {
         &self.buf[start..end]
     }
@@ -174,9 +174,8 @@ impl Leaf {
         let last = high.saturating_sub(1);
         let mut probe = high / 2;
         if slope.density.is_finite() {
-            let guess = signed_difference(prefix, slope.from) * slope.density;
-            probe = (guess as usize).min(last);
-            self.touch_around(probe);
+            self.touch_around((slope.part * self.data_bytes() as f64) as usize);
+            probe = ((slope.part * f64::from(self.count)) as usize).min(last);
             let found = L::prefix(self.get(probe));
             if found < prefix {
                 low = probe + 1;
@@ -211,11 +210,10 @@ impl Leaf {
         Err(low)
     }
 
-    /// Loads the cache lines where an element is expected, all at once and beside its entry in the table: in a large tree each is a miss.
+    /// Loads the cache lines around an offset in the elements, all at once and beside the table: in a large tree each is a miss.
     #[inline]
-    fn touch_around(&self, index: usize) {
-        let expected = usize::from(self.head) + self.data_bytes() * index / self.len().max(1);
-        let at = expected.saturating_sub(2 * LINE_BYTES);
+    fn touch_around(&self, offset: usize) {
+        let at = (usize::from(self.head) + offset).saturating_sub(2 * LINE_BYTES);
         for line in 0..5 {
             if let Some(byte) = self.buf.get(at + line * LINE_BYTES) {
                 std::hint::black_box(*byte);

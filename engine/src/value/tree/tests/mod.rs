@@ -418,6 +418,44 @@ fn loading_refuses_what_is_out_of_order() {
     assert_eq!(list.len(), 3);
 }
 
+#[test]
+fn empty_elements_fill_leaves_too() {
+    let mut tree = Tree::<Position>::new();
+    let mut model = Vec::new();
+    for at in 0..10_000 {
+        let element = if at % 3000 == 2999 { vec![b'x'] } else { vec![] };
+        tree.push_back(&element);
+        model.push(element);
+    }
+    check(&tree, &model);
+    for at in [9_000, 4_000, 2_047, 1, 0] {
+        tree.insert(tree.place_at(at).unwrap(), b"");
+        model.insert(at as usize, vec![]);
+    }
+    check(&tree, &model);
+    let mut rows = Stored::new();
+    write_back(&mut tree, &mut rows);
+    check(&load::<Position>(&rows), &model);
+}
+
+#[test]
+fn labels_at_the_ends_of_their_range_make_way() {
+    for (label, front) in [(u64::MAX & !3, false), (u64::MAX & !3, true), (0, false), (0, true)] {
+        let mut rows = Stored::from([(label, b"\x01b".to_vec())]);
+        let mut tree = load::<Position>(&rows);
+        let mut model = vec![b"b".to_vec()];
+        for at in 0..300u64 {
+            let element = [&at.to_be_bytes()[..], &[0; 2500]].concat();
+            let at = if front { 0 } else { model.len() };
+            tree.insert(tree.place_at(at as u64).unwrap_or(tree.end()), &element);
+            model.insert(at, element);
+        }
+        check(&tree, &model);
+        write_back(&mut tree, &mut rows);
+        check(&load::<Position>(&rows), &model);
+    }
+}
+
 proptest! {
     #[test]
     fn hostile_rows_never_panic(rows: Vec<(u64, Vec<u8>)>) {
