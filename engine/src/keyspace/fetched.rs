@@ -1,8 +1,8 @@
 //! A row of the cold tier on its way into memory.
 
 use super::entry::{Body, Entry, flag};
-use crate::tier::schema::{Row, RowBody};
 use crate::codec::DecodeError;
+use crate::tier::schema::{Row, RowBody};
 use crate::value::Value;
 use crate::value::collection::Collection;
 use crate::value::string::{BigString, INLINE_MAX, StoredString};

@@ -307,7 +307,8 @@ impl Shard {
                 Ok(Applied { stale_hint: stale, deadline, deadline_before })
             }
             Change::Edit { base: Lsn(0), tag, bytes } if !self.is_of_commit(hash, effect, lsn) => {
-                let mut collection = Collection::new(tag).ok_or_else(|| bad_edit(effect, "not a collection"))?;
+                let mut collection =
+                    Collection::new(tag).ok_or_else(|| bad_edit(effect, "not a collection"))?;
                 collection.apply(bytes).map_err(|error| bad_edit(effect, error.what))?;
                 let body = Body::Boxed(Box::new(Value::Collection(collection)));
                 self.put(hash, effect, body, None, false, lsn, origin);

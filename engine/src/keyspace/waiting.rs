@@ -82,7 +82,13 @@ impl Shard {
     ///
     /// # Errors
     /// The deltas do not follow one another: corruption.
-    pub fn resolve(&mut self, hash: KeyHash, db: DbId, key: &[u8], row: &mut Option<Fetched<'_>>) -> Result<bool> {
+    pub fn resolve(
+        &mut self,
+        hash: KeyHash,
+        db: DbId,
+        key: &[u8],
+        row: &mut Option<Fetched<'_>>,
+    ) -> Result<bool> {
         let part = self.db_mut(db).expect("the caller found it");
         let entry = part.table.find_mut(hash, key).expect("the caller found it");
         let (pins, usage, size) = (entry.pins(), entry.usage(), entry.heap_bytes());

@@ -3,10 +3,13 @@
 pub mod collection;
 pub mod hash;
 pub mod list;
+mod overlay;
+pub mod sample;
 pub mod set;
 pub mod stream;
-pub mod zset;
 pub mod string;
+pub mod tree;
+pub mod zset;
 
 use crate::ids::Lsn;
 use collection::Collection;

@@ -326,11 +326,9 @@ pub fn read_effect<'a>(reader: &mut Reader<'a>) -> Result<Effect<'a>, DecodeErro
             page: reader.varint_u32()?,
             bytes: reader.bytes()?,
         },
-        11 => Change::Edit {
-            base: Lsn(reader.varint()?),
-            tag: collection_tag(reader)?,
-            bytes: reader.bytes()?,
-        },
+        11 => {
+            Change::Edit { base: Lsn(reader.varint()?), tag: collection_tag(reader)?, bytes: reader.bytes()? }
+        }
         _ => return Err(reader.error("unknown effect")),
     };
     Ok(Effect { operation, db, key, change })
