@@ -4,6 +4,7 @@ pub mod collection;
 pub mod hash;
 pub mod list;
 mod overlay;
+pub mod packed;
 pub mod sample;
 pub mod set;
 pub mod stream;
