@@ -44,6 +44,7 @@ fn is_waiting(entry: &Entry, with_baseless: bool) -> bool {
     match entry.body() {
         BodyRef::Boxed(Value::Unresolved(waiting)) => with_baseless || !waiting.is_baseless,
         BodyRef::Boxed(Value::Stored(stored)) => stored.has_edits(),
+        BodyRef::Boxed(Value::StoredCollection(stored)) => stored.has_edits(),
         _ => false,
     }
 }
