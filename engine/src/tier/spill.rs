@@ -21,6 +21,8 @@ use crate::keyspace::store::Store;
 use crate::tier::schema::{self, Row, RowBody};
 use crate::tier::{ColdBatch, Family};
 use crate::value::Value;
+use crate::value::collection::{Held, Image as CollectionImage};
+use crate::value::stored::StoredAt;
 use crate::value::string::{PAGE_BYTES, PAGED_MIN};
 
 /// A batch is sent when its rows have this many bytes.
@@ -192,6 +194,7 @@ impl Store {
         match entry.body() {
             BodyRef::Boxed(Value::Unresolved(_)) => return None,
             BodyRef::Boxed(Value::Stored(stored)) if stored.has_edits() => return None,
+            BodyRef::Boxed(Value::StoredCollection(stored)) if stored.has_edits() => return None,
             _ => {}
         }
         if let Which::Cool { durable } = which {
@@ -253,6 +256,23 @@ impl Store {
             }
             return put_row(batch, &Row { lsn, deadline, is_raw, body });
         }
+        if let Some(Value::Collection(held)) = entry.boxed_mut() {
+            let (image, useless) = held.plan_image(|| self.allot_incarnation());
+            if let Some(pages) = useless {
+                // DURABILITY: in the batch of the row that no longer names them.
+                batch.rows.put(Family::Meta, &dead_key(db, pages), &lsn.0.to_be_bytes());
+            }
+            if let CollectionImage::Nodes { incarnation, is_new } = image {
+                let header = copy_nodes(db, held, incarnation, is_new, batch);
+                if is_new {
+                    batch.rows.put(Family::Meta, &building_key(db, incarnation), entry.key());
+                    batch.begun.push((db, incarnation, lsn));
+                }
+                let Some(tag) = entry.type_tag() else { return };
+                let body = RowBody::Nodes { tag, incarnation, header: &header };
+                return put_row(batch, &Row { lsn, deadline, is_raw, body });
+            }
+        }
         let mut encoded = Vec::new();
         let body = match entry.body() {
             BodyRef::Int(value) => RowBody::Int(value),
@@ -261,10 +281,19 @@ impl Store {
             BodyRef::Boxed(Value::Stored(stored)) => {
                 RowBody::Paged { incarnation: stored.incarnation, len: stored.len }
             }
-            BodyRef::Boxed(Value::Collection(collection)) => {
-                collection.encode(&mut encoded);
-                RowBody::Collection { tag: collection.type_tag(), bytes: &encoded }
+            BodyRef::Boxed(Value::Collection(held)) => {
+                held.value.encode(&mut encoded);
+                RowBody::Collection { tag: held.value.type_tag(), bytes: &encoded }
             }
+            BodyRef::Boxed(Value::StoredCollection(stored)) => match &stored.at {
+                StoredAt::Pages { tag, incarnation, len } => {
+                    RowBody::PagedCollection { tag: *tag, incarnation: *incarnation, len: *len }
+                }
+                StoredAt::Nodes { tag, incarnation, header } => {
+                    RowBody::Nodes { tag: *tag, incarnation: *incarnation, header }
+                }
+                StoredAt::String { .. } => return,
+            },
             _ => return,
         };
         put_row(batch, &Row { lsn, deadline, is_raw, body });
@@ -341,6 +370,31 @@ impl Store {
 }
 
 /// Copies queued parts; the same batch says that the incarnation is being built.
+/// Copies the nodes of a collection that are to be written; returns its header.
+fn copy_nodes(
+    db: DbId,
+    held: &mut Held,
+    incarnation: Incarnation,
+    is_new: bool,
+    batch: &mut SpillBatch,
+) -> Vec<u8> {
+    let (mut header, mut node_key) = (Vec::new(), Vec::with_capacity(32));
+    held.value.encode_header(&mut header);
+    let mut put = |key: &[u8], body: Option<&[u8]>| {
+        node_key.clear();
+        schema::put_node_key(&mut node_key, db, incarnation, key);
+        match body {
+            Some(body) => batch.rows.put(Family::Elements, &node_key, body),
+            None => batch.rows.delete(Family::Elements, &node_key),
+        }
+    };
+    match is_new {
+        true => held.value.all_nodes(&mut |key, body| put(key, Some(body))),
+        false => held.value.take_dirty_nodes(&mut put),
+    }
+    header
+}
+
 fn put_pages(batch: &mut SpillBatch, pages: &Pages) {
     batch.rows.put(Family::Meta, &building_key(pages.db, pages.incarnation), &pages.key);
     for (page, bytes) in (pages.page..).zip(pages.bytes.chunks(PAGE_BYTES)) {

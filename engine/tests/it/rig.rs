@@ -381,6 +381,7 @@ pub fn text(value: ValueRef<'_>) -> Vec<u8> {
     match value {
         ValueRef::Int(value) => value.to_string().into_bytes(),
         ValueRef::Bytes(bytes) => bytes.to_vec(),
+        ValueRef::Collection(_) => panic!("a collection has no text"),
     }
 }
 

@@ -3,10 +3,43 @@ use crate::codec::DecodeError;
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct ListValue(Vec<u8>);
 impl ListValue {
-    pub fn apply(&mut self, edit: &[u8]) -> Result<(), DecodeError> { self.0.extend_from_slice(edit); Ok(()) }
-    pub fn encoding(&self) -> &'static str { "stub" }
-    pub fn is_vacant(&self) -> bool { self.0.is_empty() }
-    pub fn heap_bytes(&self) -> usize { self.0.capacity() }
-    pub fn encode(&self, out: &mut Vec<u8>) { out.extend_from_slice(&self.0); }
-    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> { Ok(Self(bytes.to_vec())) }
+    pub fn apply(&mut self, edit: &[u8]) -> Result<(), DecodeError> {
+        self.0.extend_from_slice(edit);
+        Ok(())
+    }
+    pub fn encoding(&self) -> &'static str {
+        "stub"
+    }
+    pub fn is_vacant(&self) -> bool {
+        self.0.is_empty()
+    }
+    pub fn heap_bytes(&self) -> usize {
+        self.0.capacity()
+    }
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.0);
+    }
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        Ok(Self(bytes.to_vec()))
+    }
+    pub fn encoded_len(&self) -> usize {
+        self.0.len()
+    }
+    pub fn encode_header(&self, _: &mut Vec<u8>) {}
+    pub fn take_dirty_nodes(&mut self, put: &mut dyn FnMut(&[u8], Option<&[u8]>)) {
+        put(b"n", Some(&self.0));
+    }
+    pub fn all_nodes(&mut self, put: &mut dyn FnMut(&[u8], &[u8])) {
+        put(b"n", &self.0);
+    }
+    pub fn begin_load(_: &[u8]) -> Result<Self, DecodeError> {
+        Ok(Self::default())
+    }
+    pub fn push_node(&mut self, _: &[u8], body: &[u8]) -> Result<(), DecodeError> {
+        self.0 = body.to_vec();
+        Ok(())
+    }
+    pub fn end_load(&mut self) -> Result<(), DecodeError> {
+        Ok(())
+    }
 }
