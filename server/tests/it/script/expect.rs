@@ -578,6 +578,29 @@ mod tests {
     }
 
     #[test]
+    fn a_blank_unordered_is_filled_in_with_a_pattern_for_any_order() {
+        assert!(Pattern::is_blank_unordered("  ~ <unordered>"));
+        assert!(!Pattern::is_blank_unordered("  ~ <unordered>[1]"));
+        let long = |number: i64| Reply::Bulk(format!("element {number}").into_bytes());
+        let map = |range: std::ops::Range<i64>| {
+            Reply::Map(range.map(|number| (long(number), Reply::Int(number))).collect())
+        };
+        for reply in
+            [Reply::Array((0..60).map(long).collect()), Reply::Set(vec![long(2), long(1)]), map(0..30)]
+        {
+            let text = render_unordered(&reply).join("\n");
+            let pattern = Pattern::parse(&text).unwrap_or_else(|error| panic!("{text}: {error}"));
+            let mut turned = reply.clone();
+            match &mut turned {
+                Reply::Array(items) | Reply::Set(items) => items.reverse(),
+                Reply::Map(pairs) => pairs.reverse(),
+                _ => {}
+            }
+            assert!(pattern.matches(&turned, &Variables::new()), "{text}");
+        }
+    }
+
+    #[test]
     fn patterns_match_what_they_say() {
         let variables = Variables::from([("id".to_string(), b"7".to_vec())]);
         let yes = |text: &str, reply: &Reply| {
@@ -592,6 +615,14 @@ mod tests {
         assert!(!yes("~ <contains \"x\">", &bulk("abc")));
         assert!(yes("~ <unordered>[\"b\", \"a\"]", &Reply::Array(vec![bulk("a"), bulk("b")])));
         assert!(!yes("~ <unordered>[\"b\", \"b\"]", &Reply::Array(vec![bulk("a"), bulk("b")])));
+        let flat = Reply::Array(vec![bulk("k"), Reply::Int(1), bulk("l"), Reply::Int(2)]);
+        let map = Reply::Map(vec![(bulk("k"), Reply::Int(1)), (bulk("l"), Reply::Int(2))]);
+        for reply in [&flat, &map] {
+            assert!(yes("~ <unordered>{\"l\": <1..2>, \"k\": 1}", reply));
+            assert!(!yes("~ <unordered>{\"l\": 1, \"k\": 2}", reply));
+            assert!(!yes("~ <unordered>{\"k\": 1}", reply));
+        }
+        assert!(yes("~ [%{1..2*k#}, \"l\"]", &Reply::Array(vec![bulk("k1"), bulk("k2"), bulk("l")])));
         assert!(yes("~ <includes>[\"b\"]", &Reply::Array(vec![bulk("a"), bulk("b")])));
         assert!(yes("~ [<int>, $id]", &Reply::Array(vec![Reply::Int(3), Reply::Int(7)])));
         assert!(yes("~ <error WRONGTYPE>", &Reply::Error(b"WRONGTYPE Operation".to_vec())));
