@@ -102,6 +102,20 @@ operations! {
     Unlink = 35, "unlink";
     RenameNx = 36, "renamenx";
     DelIfEq = 37, "delifeq";
+    ZAdd = 70, "zadd";
+    ZIncr = 71, "zincr";
+    ZRem = 72, "zrem";
+    ZRemRangeByRank = 73, "zremrangebyrank";
+    ZRemRangeByScore = 74, "zremrangebyscore";
+    ZRemRangeByLex = 75, "zremrangebylex";
+    ZPopMin = 76, "zpopmin";
+    ZPopMax = 77, "zpopmax";
+    ZUnionStore = 78, "zunionstore";
+    ZInterStore = 79, "zinterstore";
+    ZDiffStore = 80, "zdiffstore";
+    ZRangeStore = 81, "zrangestore";
+    GeoSearchStore = 82, "geosearchstore";
+    GeoRadiusStore = 83, "georadiusstore";
 }
 
 impl Operation {

@@ -8,6 +8,8 @@ pub mod connection;
 pub mod debug;
 pub mod expire;
 pub mod generic;
+pub mod geo;
 pub mod memory;
 pub mod string;
 pub mod tier;
+pub mod zset;
