@@ -1,6 +1,8 @@
 //! The data types: what a key can hold beyond a short inline string.
 
+pub mod packed;
 pub mod string;
+pub mod tree;
 
 use crate::ids::Lsn;
 use string::{BigString, StoredString};
