@@ -179,12 +179,13 @@ impl Snapshot {
         cursor.seek(row_key)?;
         let Some((_, row)) = cursor.row() else { return Ok(None) };
         let row = schema::read_row(row).map_err(|error| schema::row_error(Family::Keys, key, error))?;
-        let RowBody::Paged { incarnation, len } = row.body else {
-            return Ok(Some(Fetched { row, pages: None }.into_entry(key)));
-        };
         let mut pages = Vec::new();
-        read_pages(&self.store, Some(&*self.cold), db, incarnation, len, key, &mut pages)?;
-        Ok(Some(Fetched { row, pages: Some(&pages) }.into_entry(key)))
+        let mut fetched = Fetched::new(row).map_err(|error| schema::row_error(Family::Keys, key, error))?;
+        if let RowBody::Paged { incarnation, len } = row.body {
+            read_pages(&self.store, Some(&*self.cold), db, incarnation, len, key, &mut pages)?;
+            fetched.pages = Some(&pages);
+        }
+        Ok(Some(fetched.into_entry(key)))
     }
 
     /// All keys of buckets `from..=to`; `to` may come back smaller. `None`: far too many, try a
@@ -200,7 +201,7 @@ impl Snapshot {
             let mut cursor = self.store.cold.cursor(Family::Keys, &lower, &upper, Some(&*self.cold))?;
             end = scan::walk_rows(&mut *cursor, &lower, to, aim, |_, key, row| {
                 if !hot.contains_key(key) && !row.deadline.is_some_and(|at| at.is_past(self.now_ms)) {
-                    keys.push((key.to_vec(), TypeTag::String));
+                    keys.push((key.to_vec(), row.body.type_tag()));
                 }
                 keys.len() as u64
             })?;

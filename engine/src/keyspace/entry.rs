@@ -502,7 +502,10 @@ impl Entry {
     /// The type of the value; `None` for a tombstone or a known absence.
     #[must_use]
     pub fn type_tag(&self) -> Option<TypeTag> {
-        self.is_value().then_some(TypeTag::String)
+        match self.body() {
+            BodyRef::Boxed(Value::Collection(collection)) => Some(collection.type_tag()),
+            _ => self.is_value().then_some(TypeTag::String),
+        }
     }
 
     /// A copy of the key and its state, without marks of the tiers, access data and pins.

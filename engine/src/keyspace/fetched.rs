@@ -2,18 +2,35 @@
 
 use super::entry::{Body, Entry, flag};
 use crate::tier::schema::{Row, RowBody};
+use crate::codec::DecodeError;
 use crate::value::Value;
+use crate::value::collection::Collection;
 use crate::value::string::{BigString, INLINE_MAX, StoredString};
 
 /// A row read from the cold tier, with the pages of a paged string.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub struct Fetched<'a> {
     pub row: Row<'a>,
     /// All bytes of a paged string, if they were read.
     pub pages: Option<&'a [u8]>,
+    /// The row's collection, decoded where no lock is held.
+    collection: Option<Box<Value>>,
 }
 
-impl Fetched<'_> {
+impl<'a> Fetched<'a> {
+    /// What a row says.
+    ///
+    /// # Errors
+    /// The body does not decode: corruption.
+    pub fn new(row: Row<'a>) -> Result<Self, DecodeError> {
+        let collection = match row.body {
+            RowBody::Collection { tag, bytes } => {
+                Some(Box::new(Value::Collection(Collection::decode(tag, bytes)?)))
+            }
+            _ => None,
+        };
+        Ok(Fetched { row, pages: None, collection })
+    }
     /// The clean entry that the row describes.
     #[must_use]
     pub fn into_entry(self, key: &[u8]) -> Entry {
@@ -28,6 +45,7 @@ impl Fetched<'_> {
                 };
                 Body::Boxed(Box::new(value))
             }
+            RowBody::Collection { .. } => Body::Boxed(self.collection.expect("decoded by `new`")),
         };
         let mut entry = Entry::new(key, self.row.deadline, None, body);
         entry.set_lsn(self.row.lsn);

@@ -180,7 +180,7 @@ impl Store {
             end = walk_rows(&mut **cursor, &lower, end, aim, |bucket, key, row| {
                 let deadline = waiting.get(key).copied().flatten().unwrap_or(row.deadline);
                 if !hot.contains_key(key) && !deadline.is_some_and(|at| at.is_past(now_ms)) {
-                    rows.push((bucket, key.to_vec(), TypeTag::String));
+                    rows.push((bucket, key.to_vec(), row.body.type_tag()));
                 }
                 rows.len() as u64
             })?;

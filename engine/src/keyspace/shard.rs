@@ -29,6 +29,7 @@ use super::usage::{Usage, UsedAt};
 use super::waiting::queue;
 use crate::error::{Error, Result};
 use crate::ids::{DbId, ExpireAt, Incarnation, Lsn};
+use crate::value::collection::Collection;
 use crate::value::string::{BigString, INLINE_MAX, StoredString};
 use crate::value::{Unresolved, Value};
 use crate::wal::effect::{Change, Effect, Replaced, StringBody};
@@ -285,6 +286,7 @@ impl Shard {
         }
         match effect.change {
             Change::Put { body, deadline, old, is_raw } => {
+                let body = self.body_of(effect, body, lsn)?;
                 self.note_dead(effect.db, &old, lsn);
                 let before = self.put(hash, effect, body, deadline, is_raw, lsn, origin);
                 let stale = old.hint.filter(|_| origin == Origin::Replay);
@@ -304,7 +306,18 @@ impl Shard {
                 let stale = old_hint.filter(|_| origin == Origin::Replay);
                 Ok(Applied { stale_hint: stale, deadline, deadline_before })
             }
-            Change::Append { .. } | Change::SetRange { .. } => {
+            Change::Edit { base: Lsn(0), tag, bytes } if !self.is_of_commit(hash, effect, lsn) => {
+                let mut collection = Collection::new(tag).ok_or_else(|| bad_edit(effect, "not a collection"))?;
+                collection.apply(bytes).map_err(|error| bad_edit(effect, error.what))?;
+                let body = Body::Boxed(Box::new(Value::Collection(collection)));
+                self.put(hash, effect, body, None, false, lsn, origin);
+                Ok(Applied::default())
+            }
+            Change::Edit { base: Lsn(0), bytes, .. } => {
+                self.edit_collection(hash, effect, lsn, bytes)?;
+                Ok(Applied::default())
+            }
+            Change::Append { .. } | Change::SetRange { .. } | Change::Edit { .. } => {
                 self.delta(hash, effect, lsn, origin)?;
                 Ok(Applied::default())
             }
@@ -318,18 +331,15 @@ impl Shard {
         }
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the fields of one effect")]
-    fn put(
-        &mut self,
-        hash: KeyHash,
-        effect: &Effect<'_>,
-        body: StringBody<'_>,
-        deadline: Option<ExpireAt>,
-        is_raw: bool,
-        lsn: Lsn,
-        origin: Origin,
-    ) -> Option<ExpireAt> {
-        let body = match body {
+    /// Whether an earlier effect of the same commit made the value that the key has.
+    fn is_of_commit(&self, hash: KeyHash, effect: &Effect<'_>, lsn: Lsn) -> bool {
+        let entry = self.db(effect.db).and_then(|part| part.table.find(hash, effect.key));
+        entry.is_some_and(|entry| entry.is_value() && entry.lsn() == lsn)
+    }
+
+    /// The body of an entry for a value to store.
+    fn body_of<'b>(&mut self, effect: &Effect<'_>, body: StringBody<'b>, lsn: Lsn) -> Result<Body<'b>> {
+        Ok(match body {
             StringBody::Int(value) => Body::Int(value),
             StringBody::Bytes(bytes) if bytes.len() <= INLINE_MAX => Body::Bytes(bytes),
             StringBody::Bytes(bytes) => Body::Boxed(Box::new(Value::String(BigString::from_bytes(bytes)))),
@@ -337,7 +347,24 @@ impl Shard {
                 self.publish(effect.db, incarnation, lsn);
                 Body::Boxed(Box::new(Value::Stored(StoredString::new(incarnation, len))))
             }
-        };
+            StringBody::Collection { tag, bytes } => {
+                let decoded = Collection::decode(tag, bytes);
+                Body::Boxed(Box::new(Value::Collection(decoded.map_err(|e| bad_edit(effect, e.what))?)))
+            }
+        })
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the fields of one effect")]
+    fn put(
+        &mut self,
+        hash: KeyHash,
+        effect: &Effect<'_>,
+        body: Body<'_>,
+        deadline: Option<ExpireAt>,
+        is_raw: bool,
+        lsn: Lsn,
+        origin: Origin,
+    ) -> Option<ExpireAt> {
         let (before, done) = self.put_in_place(hash, effect, &body, deadline, is_raw, lsn);
         if done {
             return before;
@@ -520,6 +547,7 @@ impl Shard {
                 let offset = usize::try_from(offset).expect("offsets are below 512 MiB");
                 self.edit(hash, effect, lsn, offset, bytes)
             }
+            Change::Edit { bytes, .. } => self.edit_collection(hash, effect, lsn, bytes),
             _ => Ok(()),
         }
     }
@@ -588,6 +616,17 @@ impl Shard {
             });
         }
         self.rebuild_entry(hash, effect, lsn, |old| rebuilt(old, deadline, hint))
+    }
+
+    /// Applies an edit to a collection that is there.
+    fn edit_collection(&mut self, hash: KeyHash, effect: &Effect<'_>, lsn: Lsn, bytes: &[u8]) -> Result<()> {
+        let mut outcome = Err("the key holds no collection");
+        self.change_entry(hash, effect, lsn, |entry| {
+            if let Some(Value::Collection(collection)) = entry.boxed_mut() {
+                outcome = collection.apply(bytes).map_err(|error| error.what);
+            }
+        })?;
+        outcome.map_err(|what| bad_edit(effect, what))
     }
 
     /// Overwrites bytes from `offset` (`usize::MAX`: the end); the string grows as needed.
@@ -713,7 +752,7 @@ impl Shard {
         hash: KeyHash,
         db: DbId,
         key: &[u8],
-        row: Option<Fetched<'_>>,
+        row: &mut Option<Fetched<'_>>,
         pin: bool,
     ) -> Result<bool> {
         if self.db(db).is_none() {
@@ -732,7 +771,7 @@ impl Shard {
             let entry = db.table.find_mut(hash, key).expect("found above");
             return Ok(pin && entry.pin());
         }
-        let mut entry = match row {
+        let mut entry = match row.take() {
             Some(row) => {
                 let mut entry = row.into_entry(key);
                 entry.set(flag::COLD);
@@ -784,6 +823,11 @@ fn rebuilt(old: &mut Entry, deadline: Option<ExpireAt>, hint: Option<ExpireAt>) 
         _ => Body::Tombstone,
     };
     Entry::new(old.key(), deadline, hint, body)
+}
+
+fn bad_edit(effect: &Effect<'_>, what: &str) -> Error {
+    let detail = format!("a change of key {}: {what}", effect.key.escape_ascii());
+    Error::corruption("the log", 0, detail)
 }
 
 fn missing_base(effect: &Effect<'_>, base: Lsn, found: Option<Lsn>) -> Error {

@@ -82,7 +82,7 @@ impl Shard {
     ///
     /// # Errors
     /// The deltas do not follow one another: corruption.
-    pub fn resolve(&mut self, hash: KeyHash, db: DbId, key: &[u8], row: Option<Fetched<'_>>) -> Result<bool> {
+    pub fn resolve(&mut self, hash: KeyHash, db: DbId, key: &[u8], row: &mut Option<Fetched<'_>>) -> Result<bool> {
         let part = self.db_mut(db).expect("the caller found it");
         let entry = part.table.find_mut(hash, key).expect("the caller found it");
         let (pins, usage, size) = (entry.pins(), entry.usage(), entry.heap_bytes());
@@ -90,7 +90,8 @@ impl Shard {
         let row_lsn = row.as_ref().map_or(Lsn(0), |row| row.row.lsn);
         let first = waiting.deltas.iter().position(|delta| delta.lsn > row_lsn);
         let fits = |delta: &Delta| delta.base == row_lsn || delta.is_merged && delta.base < row_lsn;
-        let (Some(row), true) = (row, first.is_none_or(|first| fits(&waiting.deltas[first]))) else {
+        let is_base = first.is_none_or(|first| fits(&waiting.deltas[first]));
+        let Some(row) = row.take_if(|_| is_base) else {
             waiting.is_baseless = true;
             return Ok(false);
         };

@@ -117,11 +117,11 @@ impl Replay<'_> {
         if store.lock(id).needs_fetch(db, hash, key) {
             let (mut row_key, mut row) = (Vec::new(), Vec::new());
             schema::put_row_key(&mut row_key, db, hash.bucket, key);
-            let row = match store.cold.get(Family::Keys, &row_key, ReadTier::Disk, &mut row)? {
+            let mut row = match store.cold.get(Family::Keys, &row_key, ReadTier::Disk, &mut row)? {
                 Lookup::Found(row) => Some(decode(key, row)?),
                 _ => None,
             };
-            store.lock(id).resolve(hash, db, key, row)?;
+            store.lock(id).resolve(hash, db, key, &mut row)?;
         }
         let stored = {
             let shard = store.lock(id);

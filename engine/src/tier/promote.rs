@@ -311,7 +311,8 @@ impl Promoter {
             }
             return;
         }
-        let found = decoded.unwrap_or_default();
+        let mut found = decoded.unwrap_or_default();
+        let is_found = found.is_some();
         let is_stale = slot.is_stale && !self.store.failpoints.breaks(Break::FetchNeverOverwrites);
         let bytes = row_bytes + job.weight();
         let mut install = |waiter: &Waiter| -> Result<bool> {
@@ -320,11 +321,11 @@ impl Promoter {
             }
             let granted = waiter.grant(&self.store.pins, bytes);
             let pin = matches!(granted, Ok(true));
-            let is_pinned = shard.install(job.hash, job.db, &job.key, found, pin)?;
+            let is_pinned = shard.install(job.hash, job.db, &job.key, &mut found, pin)?;
             granted.map(|_| is_pinned)
         };
         let waiters: Vec<_> = slot.waiters.into_iter().map(|waiter| (install(&waiter), waiter)).collect();
-        if !is_stale && found.is_some() {
+        if !is_stale && is_found {
             self.store.stats.promoted.fetch_add(1, Ordering::Relaxed);
         }
         self.store.relieve(&mut shard);
@@ -351,8 +352,8 @@ impl Promoter {
 
 /// Decodes a row. The bytes of a paged string stay in the cold tier until somebody reads them.
 pub fn decode<'a>(key: &[u8], row: &'a [u8]) -> Result<Fetched<'a>> {
-    let row = schema::read_row(row).map_err(|error| schema::row_error(Family::Keys, key, error))?;
-    Ok(Fetched { row, pages: None })
+    let fetched = schema::read_row(row).and_then(Fetched::new);
+    fetched.map_err(|error| schema::row_error(Family::Keys, key, error))
 }
 
 /// Reads all pages of a paged string, as of a view or of now.

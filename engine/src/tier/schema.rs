@@ -10,18 +10,20 @@
 //! ```
 //!
 //! Kinds of a `keys` row: 1 string bytes, 2 string integer (zigzag), 3 paged string (incarnation,
-//! length, page size). Flags: 1 a deadline follows the LSN, 2 the string was made by editing.
+//! length, page size), 4 collection (type, bytes as the type encodes them). Flags: 1 a deadline follows the LSN, 2 the string was made by editing.
 //! A row that does not decode is an error that names family and key.
 
 use crate::codec::{DecodeError, Reader, put_varint, put_zigzag};
 use crate::error::Error;
 use crate::ids::{DbId, ExpireAt, Incarnation, Lsn};
 use crate::tier::Family;
+use crate::value::TypeTag;
 use crate::value::string::{PAGE_BYTES, STRING_MAX};
 
 const KIND_BYTES: u8 = 1;
 const KIND_INT: u8 = 2;
 const KIND_PAGED: u8 = 3;
+const KIND_COLLECTION: u8 = 4;
 const FLAG_DEADLINE: u8 = 1;
 const FLAG_RAW: u8 = 2;
 
@@ -89,6 +91,22 @@ pub enum RowBody<'a> {
         incarnation: Incarnation,
         len: u64,
     },
+    /// A whole collection, as its type encodes it.
+    Collection {
+        tag: TypeTag,
+        bytes: &'a [u8],
+    },
+}
+
+impl RowBody<'_> {
+    /// What the key holds.
+    #[must_use]
+    pub fn type_tag(&self) -> TypeTag {
+        match self {
+            RowBody::Int(_) | RowBody::Bytes(_) | RowBody::Paged { .. } => TypeTag::String,
+            RowBody::Collection { tag, .. } => *tag,
+        }
+    }
 }
 
 /// Writes the value of a `keys` row.
@@ -97,6 +115,7 @@ pub fn put_row(out: &mut Vec<u8>, row: &Row<'_>) {
         RowBody::Bytes(_) => KIND_BYTES,
         RowBody::Int(_) => KIND_INT,
         RowBody::Paged { .. } => KIND_PAGED,
+        RowBody::Collection { .. } => KIND_COLLECTION,
     });
     out.push(FLAG_DEADLINE * u8::from(row.deadline.is_some()) + FLAG_RAW * u8::from(row.is_raw));
     put_varint(out, row.lsn.0);
@@ -110,6 +129,10 @@ pub fn put_row(out: &mut Vec<u8>, row: &Row<'_>) {
             put_varint(out, incarnation.0);
             put_varint(out, len);
             put_varint(out, PAGE_BYTES as u64);
+        }
+        RowBody::Collection { tag, bytes } => {
+            out.push(tag as u8);
+            out.extend_from_slice(bytes);
         }
     }
 }
@@ -134,6 +157,11 @@ pub fn read_row(bytes: &[u8]) -> Result<Row<'_>, DecodeError> {
                 return Err(reader.error("impossible paged string"));
             }
             RowBody::Paged { incarnation, len }
+        }
+        KIND_COLLECTION => {
+            let tag = TypeTag::from_byte(reader.u8()?).filter(|tag| *tag != TypeTag::String);
+            let tag = tag.ok_or(reader.error("unknown type of collection"))?;
+            RowBody::Collection { tag, bytes: reader.rest() }
         }
         _ => return Err(reader.error("unknown row kind")),
     };
@@ -162,6 +190,7 @@ mod tests {
             RowBody::Bytes(b""),
             RowBody::Bytes(b"bytes"),
             RowBody::Paged { incarnation: Incarnation(5), len: 2 << 20 },
+            RowBody::Collection { tag: TypeTag::Hash, bytes: b"row" },
         ];
         for body in bodies {
             for deadline in [None, Some(ExpireAt(1))] {

@@ -253,12 +253,17 @@ impl Store {
             }
             return put_row(batch, &Row { lsn, deadline, is_raw, body });
         }
+        let mut encoded = Vec::new();
         let body = match entry.body() {
             BodyRef::Int(value) => RowBody::Int(value),
             BodyRef::Bytes(bytes) => RowBody::Bytes(bytes),
             BodyRef::Boxed(Value::String(string)) => RowBody::Bytes(string.as_bytes()),
             BodyRef::Boxed(Value::Stored(stored)) => {
                 RowBody::Paged { incarnation: stored.incarnation, len: stored.len }
+            }
+            BodyRef::Boxed(Value::Collection(collection)) => {
+                collection.encode(&mut encoded);
+                RowBody::Collection { tag: collection.type_tag(), bytes: &encoded }
             }
             _ => return,
         };

@@ -15,6 +15,7 @@ use crate::keyspace::usage::{Usage, UsedAt};
 use crate::tier::promote::{decode, read_pages};
 use crate::tier::schema;
 use crate::tier::{Family, Lookup, ReadTier};
+use crate::value::collection::Collection;
 use crate::value::string::PAGED_MIN;
 use crate::value::{TypeTag, Value};
 use crate::wal::effect::{Change, Effect, Operation, Replaced, StringBody, put_effect};
@@ -26,6 +27,8 @@ pub enum ValueRef<'a> {
     Int(i64),
     /// A string's bytes.
     Bytes(&'a [u8]),
+    /// A collection.
+    Collection(&'a Collection),
 }
 
 impl ValueRef<'_> {
@@ -34,6 +37,7 @@ impl ValueRef<'_> {
     pub fn type_tag(&self) -> TypeTag {
         match self {
             ValueRef::Int(_) | ValueRef::Bytes(_) => TypeTag::String,
+            ValueRef::Collection(collection) => collection.type_tag(),
         }
     }
 }
@@ -127,6 +131,7 @@ impl<'e> Txn<'e> {
             BodyRef::Int(value) => ValueRef::Int(value),
             BodyRef::Bytes(bytes) => ValueRef::Bytes(bytes),
             BodyRef::Boxed(Value::String(string)) => ValueRef::Bytes(string.as_bytes()),
+            BodyRef::Boxed(Value::Collection(collection)) => ValueRef::Collection(collection),
             _ => unreachable!("`is_alive` lets only values pass"),
         };
         Ok(Some(Found {
@@ -154,10 +159,11 @@ impl<'e> Txn<'e> {
         let encoding = match entry.body() {
             BodyRef::Int(_) => "int",
             BodyRef::Bytes(bytes) if bytes.len() <= EMBSTR_MAX && !entry.has(flag::RAW) => "embstr",
+            BodyRef::Boxed(Value::Collection(collection)) => collection.encoding(),
             _ => "raw",
         };
         Ok(Some(Header {
-            type_tag: TypeTag::String,
+            type_tag: entry.type_tag().expect("it is alive"),
             encoding,
             deadline: entry.deadline(),
             usage: entry.usage(),
@@ -289,6 +295,35 @@ impl<'e> Txn<'e> {
         builds.is_held
     }
 
+    /// Stores a collection whatever the key held, with this deadline and no other. `bytes` is what its
+    /// type encodes.
+    ///
+    /// A vacant collection must not be stored: delete the key instead.
+    pub fn put_collection_in(
+        &mut self,
+        db: DbIndex,
+        key: &[u8],
+        tag: TypeTag,
+        bytes: &[u8],
+        deadline: Option<ExpireAt>,
+    ) -> Result<(), Interrupt> {
+        self.put_string_in(db, key, StringBody::Collection { tag, bytes }, deadline, false)
+    }
+
+    /// Changes a collection by an edit of its type; a key that does not exist is an empty collection
+    /// first. Only the edit is logged. The command saw to it that the key holds this type or nothing; it
+    /// deletes the key as well if the edit takes the last element.
+    pub fn edit_collection(&mut self, key: &[u8], tag: TypeTag, bytes: &[u8]) -> Result<(), Interrupt> {
+        let hash = self.hash(key);
+        let db = self.db_id(self.db, hash)?;
+        let before = self.before(hash, db, key, None)?;
+        let base = if before.exists { before.lsn } else { Lsn(0) };
+        let at = self.push(hash, db, key, Change::Edit { base, tag, bytes });
+        let after = After { exists: true, has_deadline: before.has_deadline, pages: before.old.pages };
+        self.note(hash, db, key, at, &before, after);
+        Ok(())
+    }
+
     /// Deletes a key; whether it was there.
     pub fn delete(&mut self, key: &[u8]) -> Result<bool, Interrupt> {
         self.delete_in(self.db, key)
@@ -359,6 +394,7 @@ impl<'e> Txn<'e> {
         let current = match found.value {
             ValueRef::Int(value) => digits.format(value).as_bytes(),
             ValueRef::Bytes(bytes) => bytes,
+            ValueRef::Collection(_) => unreachable!("the command saw that it is a string"),
         };
         let at = offset.unwrap_or(current.len());
         let len = current.len().max(at + bytes.len());
@@ -482,7 +518,7 @@ impl<'e> Txn<'e> {
             && match value {
                 Value::Unresolved(_) => true,
                 Value::Stored(_) => needs_bytes && !is_dead,
-                Value::String(_) => false,
+                Value::String(_) | Value::Collection(_) => false,
             }
         {
             return self.miss(hash, db, key, needs_bytes);
@@ -531,12 +567,12 @@ impl<'e> Txn<'e> {
         }
         let (mut row_key, mut row) = (Vec::new(), Vec::new());
         schema::put_row_key(&mut row_key, db, hash.bucket, key);
-        let found = match store.cold.get(Family::Keys, &row_key, ReadTier::Disk, &mut row)? {
+        let mut found = match store.cold.get(Family::Keys, &row_key, ReadTier::Disk, &mut row)? {
             Lookup::Found(row) => Some(decode(key, row)?),
             Lookup::Absent | Lookup::NotCached => None,
         };
         // Not pinned, but nobody can evict it before this transaction unlocks.
-        self.shard(hash.shard).install(hash, db, key, found, false)?;
+        self.shard(hash.shard).install(hash, db, key, &mut found, false)?;
         Ok(())
     }
 

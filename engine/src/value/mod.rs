@@ -1,10 +1,17 @@
 //! The data types: what a key can hold beyond a short inline string.
 
+pub mod collection;
+pub mod hash;
+pub mod list;
 pub mod packed;
+pub mod set;
+pub mod stream;
 pub mod string;
 pub mod tree;
+pub mod zset;
 
 use crate::ids::Lsn;
+use collection::Collection;
 use string::{BigString, StoredString};
 
 /// A value that does not fit inline in its entry.
@@ -14,6 +21,8 @@ pub enum Value {
     String(BigString),
     /// A string whose bytes are pages in the cold tier and not in memory.
     Stored(StoredString),
+    /// A collection.
+    Collection(Collection),
     /// Deltas replayed from the log whose base is a row not read yet.
     Unresolved(Unresolved),
 }
@@ -55,6 +64,7 @@ impl Value {
             + match self {
                 Value::String(string) => string.heap_bytes(),
                 Value::Stored(stored) => stored.heap_bytes(),
+                Value::Collection(collection) => collection.heap_bytes(),
                 Value::Unresolved(waiting) => waiting.heap_bytes(),
             }
     }
@@ -66,6 +76,11 @@ impl Value {
 #[repr(u8)]
 pub enum TypeTag {
     String = 1,
+    List = 2,
+    Set = 3,
+    ZSet = 4,
+    Hash = 5,
+    Stream = 6,
 }
 
 impl TypeTag {
@@ -74,6 +89,11 @@ impl TypeTag {
     pub fn name(self) -> &'static str {
         match self {
             TypeTag::String => "string",
+            TypeTag::List => "list",
+            TypeTag::Set => "set",
+            TypeTag::ZSet => "zset",
+            TypeTag::Hash => "hash",
+            TypeTag::Stream => "stream",
         }
     }
 
@@ -82,6 +102,11 @@ impl TypeTag {
     pub fn from_byte(byte: u8) -> Option<TypeTag> {
         match byte {
             1 => Some(TypeTag::String),
+            2 => Some(TypeTag::List),
+            3 => Some(TypeTag::Set),
+            4 => Some(TypeTag::ZSet),
+            5 => Some(TypeTag::Hash),
+            6 => Some(TypeTag::Stream),
             _ => None,
         }
     }

@@ -2,11 +2,11 @@
 //!
 //! An effect names database, key and operation and depends on nothing but its own record: no
 //! clock, no randomness, no other key. *Absolute* effects replace a record whatever it was;
-//! *deltas* (`SetDeadline`, `Append`, `SetRange`) carry the LSN of the state that they change.
+//! *deltas* (`SetDeadline`, `Append`, `SetRange`, `Edit`) carry the LSN of the state that they change.
 //! An effect that moves a deadline carries the old one, so that replay can remove its hint row.
 //!
 //! ```text
-//! body     version (1 byte, 2) | commit time, Unix ms (varint) | totals | effects
+//! body     version (1 byte, 3) | commit time, Unix ms (varint) | totals | effects
 //! totals   count (varint), then each: db id | shard (1 byte) | keys | keys with deadline
 //! effect   tag (1 byte) | operation (1 byte) | db id | key | fields of the tag
 //!   1 PutBytes     flags (1 byte) | deadline? | old hint? | old pages? | bytes
@@ -18,6 +18,8 @@
 //!   7 MapDb        (no key) index (1 byte); the effect's db id is the new one
 //!   8 PutPaged     flags (1 byte) | deadline? | old hint? | old pages? | incarnation | length
 //!   9 Part         incarnation | first page | bytes
+//!  10 PutCollection flags (1 byte) | deadline? | old hint? | old pages? | type (1 byte) | bytes
+//!  11 Edit         base LSN (0: the key was not there) | type (1 byte) | bytes
 //! ```
 //!
 //! Numbers are varints, keys and bytes are length-prefixed. Flags of a put: 1 deadline follows,
@@ -30,10 +32,11 @@
 
 use crate::codec::{DecodeError, Reader, put_bytes, put_varint, put_zigzag};
 use crate::ids::{DbId, DbIndex, ExpireAt, Incarnation, Lsn, ShardId};
+use crate::value::TypeTag;
 use crate::value::string::STRING_MAX;
 
 /// The version of records that is written and read.
-pub const VERSION: u8 = 2;
+pub const VERSION: u8 = 3;
 
 macro_rules! operations {
     ($($(#[$doc:meta])* $name:ident = $code:literal, $text:literal;)*) => {
@@ -129,6 +132,11 @@ pub enum StringBody<'a> {
         incarnation: Incarnation,
         len: u64,
     },
+    /// A whole collection, as its type encodes it.
+    Collection {
+        tag: TypeTag,
+        bytes: &'a [u8],
+    },
 }
 
 /// Derived rows of the state that an absolute effect replaces.
@@ -163,6 +171,9 @@ pub enum Change<'a> {
     Append { base: Lsn, bytes: &'a [u8] },
     /// Bytes of a string are overwritten, a gap is zero-filled.
     SetRange { base: Lsn, offset: u64, bytes: &'a [u8] },
+    /// A collection changes as its type says. With base 0 the key did not exist: it is an empty collection
+    /// first.
+    Edit { base: Lsn, tag: TypeTag, bytes: &'a [u8] },
     /// A client's database number now means `Effect::db`.
     MapDb { index: DbIndex },
     /// Pages, from number `page` on, of a value that is being built for the key. The key itself does
@@ -178,6 +189,7 @@ impl Change<'_> {
             Change::SetDeadline { base, .. }
             | Change::Append { base, .. }
             | Change::SetRange { base, .. } => Some(*base),
+            Change::Edit { base, .. } => (*base != Lsn(0)).then_some(*base),
             _ => None,
         }
     }
@@ -200,6 +212,8 @@ pub fn put_effect(out: &mut Vec<u8>, effect: &Effect<'_>) -> usize {
         Change::MapDb { .. } => 7,
         Change::Put { body: StringBody::Paged { .. }, .. } => 8,
         Change::Part { .. } => 9,
+        Change::Put { body: StringBody::Collection { .. }, .. } => 10,
+        Change::Edit { .. } => 11,
     };
     out.push(tag);
     out.push(effect.operation as u8);
@@ -228,6 +242,10 @@ pub fn put_effect(out: &mut Vec<u8>, effect: &Effect<'_>) -> usize {
                     put_varint(out, incarnation.0);
                     put_varint(out, len);
                 }
+                StringBody::Collection { tag, bytes } => {
+                    out.push(tag as u8);
+                    put_bytes(out, bytes);
+                }
             }
         }
         Change::Delete { old } => {
@@ -248,6 +266,11 @@ pub fn put_effect(out: &mut Vec<u8>, effect: &Effect<'_>) -> usize {
             put_varint(out, offset);
             put_bytes(out, bytes);
         }
+        Change::Edit { base, tag, bytes } => {
+            put_varint(out, base.0);
+            out.push(tag as u8);
+            put_bytes(out, bytes);
+        }
         Change::MapDb { index } => out.push(index.0),
         Change::Part { incarnation, page, bytes } => {
             put_varint(out, incarnation.0);
@@ -266,7 +289,7 @@ pub fn read_effect<'a>(reader: &mut Reader<'a>) -> Result<Effect<'a>, DecodeErro
     let db = DbId(reader.varint_u32()?);
     let key = if tag == 7 { &[][..] } else { reader.bytes()? };
     let change = match tag {
-        1 | 2 | 8 => {
+        1 | 2 | 8 | 10 => {
             let flags = reader.u8()?;
             if flags & !(FLAG_DEADLINE | FLAG_HINT | FLAG_RAW | FLAG_PAGES) != 0 {
                 return Err(reader.error("unknown flags"));
@@ -278,6 +301,7 @@ pub fn read_effect<'a>(reader: &mut Reader<'a>) -> Result<Effect<'a>, DecodeErro
             let body = match tag {
                 1 => StringBody::Bytes(reader.bytes()?),
                 2 => StringBody::Int(reader.zigzag()?),
+                10 => StringBody::Collection { tag: collection_tag(reader)?, bytes: reader.bytes()? },
                 _ => paged(reader)?,
             };
             Change::Put { body, deadline, old, is_raw: flags & FLAG_RAW != 0 }
@@ -302,9 +326,19 @@ pub fn read_effect<'a>(reader: &mut Reader<'a>) -> Result<Effect<'a>, DecodeErro
             page: reader.varint_u32()?,
             bytes: reader.bytes()?,
         },
+        11 => Change::Edit {
+            base: Lsn(reader.varint()?),
+            tag: collection_tag(reader)?,
+            bytes: reader.bytes()?,
+        },
         _ => return Err(reader.error("unknown effect")),
     };
     Ok(Effect { operation, db, key, change })
+}
+
+fn collection_tag(reader: &mut Reader<'_>) -> Result<TypeTag, DecodeError> {
+    let tag = TypeTag::from_byte(reader.u8()?).filter(|tag| *tag != TypeTag::String);
+    tag.ok_or(reader.error("unknown type of collection"))
 }
 
 fn paged<'a>(reader: &mut Reader<'_>) -> Result<StringBody<'a>, DecodeError> {
@@ -396,6 +430,13 @@ mod tests {
                 is_raw: true,
             },
             Change::Part { incarnation: Incarnation(1 << 50), page: 8191, bytes: b"page" },
+            Change::Put {
+                body: StringBody::Collection { tag: TypeTag::ZSet, bytes: b"row" },
+                deadline: at,
+                old,
+                is_raw: false,
+            },
+            Change::Edit { base: Lsn(0), tag: TypeTag::Stream, bytes: b"edit" },
         ];
         let totals = [Total { db: DbId(3), shard: ShardId(63), keys: 1 << 40, expires: 0 }];
         let mut out = Vec::new();

@@ -410,6 +410,7 @@ struct Copied {
 enum CopiedBody {
     Int(i64),
     Bytes(Vec<u8>),
+    Collection(TypeTag, Vec<u8>),
 }
 
 impl Copied {
@@ -417,6 +418,11 @@ impl Copied {
         let body = match found.value {
             ValueRef::Int(value) => CopiedBody::Int(value),
             ValueRef::Bytes(bytes) => CopiedBody::Bytes(bytes.to_vec()),
+            ValueRef::Collection(collection) => {
+                let mut encoded = Vec::new();
+                collection.encode(&mut encoded);
+                CopiedBody::Collection(collection.type_tag(), encoded)
+            }
         };
         Copied { body, deadline: found.deadline, is_raw: found.is_raw, uses: found.usage.uses }
     }
@@ -425,6 +431,7 @@ impl Copied {
         let body = match &self.body {
             CopiedBody::Int(value) => StringBody::Int(*value),
             CopiedBody::Bytes(bytes) => StringBody::Bytes(bytes),
+            CopiedBody::Collection(tag, bytes) => StringBody::Collection { tag: *tag, bytes },
         };
         ctx.put_string_in(db, key, body, self.deadline, self.is_raw)
     }
@@ -600,10 +607,12 @@ fn parse_cursor(text: &[u8]) -> Option<u64> {
 
 /// `DUMP key`
 fn dump_command(ctx: &mut Context<'_>, mut args: Args<'_>, reply: &mut dyn ReplySink) -> CommandResult {
-    let payload = ctx.lookup(args.key()?)?.map(|found| match found.value {
-        ValueRef::Int(value) => dump::dump_int(value),
-        ValueRef::Bytes(bytes) => dump::dump_string(bytes),
-    });
+    let payload = match ctx.lookup(args.key()?)?.map(|found| found.value) {
+        None => None,
+        Some(ValueRef::Int(value)) => Some(dump::dump_int(value)),
+        Some(ValueRef::Bytes(bytes)) => Some(dump::dump_string(bytes)),
+        Some(ValueRef::Collection(_)) => return Err(CommandError::fixed("ERR DUMP knows only strings yet")),
+    };
     reply.bulk_or_null(payload.as_deref());
     Ok(())
 }

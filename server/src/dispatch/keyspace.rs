@@ -14,7 +14,14 @@ use lux_engine::error::Error;
 use lux_engine::ids::{DbIndex, ExpireAt};
 use lux_engine::keyspace::scan::ScanStep;
 use lux_engine::snapshot::Detail;
-use lux_engine::txn::{Found, Header};
+use lux_engine::txn::{Found, Header, ValueRef};
+use lux_engine::value::TypeTag;
+use lux_engine::value::collection::Collection;
+use lux_engine::value::hash::HashValue;
+use lux_engine::value::list::ListValue;
+use lux_engine::value::set::SetValue;
+use lux_engine::value::stream::StreamValue;
+use lux_engine::value::zset::ZSetValue;
 use lux_engine::wal::effect::{Operation, StringBody};
 
 use super::context::Context;
@@ -56,6 +63,75 @@ impl Context<'_> {
             Some(found) => StringRef::of(&found).map(Some).ok_or(errors::WRONG_TYPE),
             None => Ok(None),
         }
+    }
+
+    /// Reads a hash; `WRONGTYPE` if the key holds something else. Counts as an access, like the four below.
+    #[inline]
+    pub fn hash(&mut self, key: &[u8]) -> Result<Option<&HashValue>> {
+        match self.lookup(key)?.map(|found| found.value) {
+            None => Ok(None),
+            Some(ValueRef::Collection(Collection::Hash(hash))) => Ok(Some(hash)),
+            Some(_) => Err(errors::WRONG_TYPE),
+        }
+    }
+
+    /// Reads a list.
+    #[inline]
+    pub fn list(&mut self, key: &[u8]) -> Result<Option<&ListValue>> {
+        match self.lookup(key)?.map(|found| found.value) {
+            None => Ok(None),
+            Some(ValueRef::Collection(Collection::List(list))) => Ok(Some(list)),
+            Some(_) => Err(errors::WRONG_TYPE),
+        }
+    }
+
+    /// Reads a set.
+    #[inline]
+    pub fn set(&mut self, key: &[u8]) -> Result<Option<&SetValue>> {
+        match self.lookup(key)?.map(|found| found.value) {
+            None => Ok(None),
+            Some(ValueRef::Collection(Collection::Set(set))) => Ok(Some(set)),
+            Some(_) => Err(errors::WRONG_TYPE),
+        }
+    }
+
+    /// Reads a sorted set.
+    #[inline]
+    pub fn zset(&mut self, key: &[u8]) -> Result<Option<&ZSetValue>> {
+        match self.lookup(key)?.map(|found| found.value) {
+            None => Ok(None),
+            Some(ValueRef::Collection(Collection::ZSet(zset))) => Ok(Some(zset)),
+            Some(_) => Err(errors::WRONG_TYPE),
+        }
+    }
+
+    /// Reads a stream.
+    #[inline]
+    pub fn stream(&mut self, key: &[u8]) -> Result<Option<&StreamValue>> {
+        match self.lookup(key)?.map(|found| found.value) {
+            None => Ok(None),
+            Some(ValueRef::Collection(Collection::Stream(stream))) => Ok(Some(stream)),
+            Some(_) => Err(errors::WRONG_TYPE),
+        }
+    }
+
+    /// Changes a collection that was looked up by an edit of its type; a key that does not exist is an
+    /// empty collection first. A command whose edit takes the last element deletes the key as well.
+    #[inline]
+    pub fn edit(&mut self, key: &[u8], tag: TypeTag, edit: &[u8]) -> Result<()> {
+        Ok(self.txn().edit_collection(key, tag, edit)?)
+    }
+
+    /// Stores a collection, as its type encodes it, whatever the key held. None may be vacant.
+    pub fn put_collection(
+        &mut self,
+        key: &[u8],
+        tag: TypeTag,
+        encoded: &[u8],
+        deadline: Option<ExpireAt>,
+    ) -> Result<()> {
+        let db = self.db();
+        Ok(self.txn().put_collection_in(db, key, tag, encoded, deadline)?)
     }
 
     /// Whether a key exists.

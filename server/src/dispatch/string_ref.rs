@@ -28,6 +28,7 @@ impl<'a> StringRef<'a> {
         let body = match found.value {
             ValueRef::Int(value) => Body::Int(value),
             ValueRef::Bytes(bytes) => Body::Bytes(bytes),
+            ValueRef::Collection(_) => return None,
         };
         Some(StringRef { body, deadline: found.deadline })
     }
