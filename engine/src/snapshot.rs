@@ -20,18 +20,18 @@ use std::sync::atomic::Ordering;
 use crate::error::Result;
 use crate::failpoint::Break;
 use crate::ids::{DbId, DbIndex, Lsn};
-use crate::keyspace::entry::{BodyRef, Entry, Kind};
+use crate::keyspace::entry::{Entry, Kind};
 use crate::keyspace::fetched::Fetched;
 use crate::keyspace::hash::KeyHash;
 use crate::keyspace::scan::{self, Keys, ScanStep, live_tag, row_bounds};
 pub use crate::keyspace::side::Detail;
 use crate::keyspace::side::{Image, OpenSnapshot};
 use crate::keyspace::store::{DATABASES, Store};
-use crate::tier::promote::read_pages;
-use crate::tier::schema::{self, RowBody};
+use crate::tier::promote::read_stored;
+use crate::tier::schema;
 use crate::tier::{ColdSnapshot, Family};
 use crate::txn::Core;
-use crate::value::{TypeTag, Value};
+use crate::value::TypeTag;
 
 /// A view of the whole store at one moment.
 pub struct Snapshot {
@@ -122,7 +122,7 @@ impl Snapshot {
     fn read(&self, db: DbId, hash: KeyHash, key: &[u8], row_key: &[u8]) -> Result<Option<Arc<Entry>>> {
         let found = match self.look(db, hash, key, row_key) {
             Hot::Is(entry) => entry,
-            Hot::AsInView => self.read_row(db, key, row_key)?.map(Arc::new),
+            Hot::AsInView => self.read_row(key, row_key)?.map(Arc::new),
         };
         match found.filter(|entry| live_tag(entry, self.now_ms).is_some()) {
             Some(entry) => self.with_bytes(db, entry).map(Some),
@@ -133,13 +133,13 @@ impl Snapshot {
     /// An entry whose bytes are pages gets them. They were rows before its key had them, so the view has
     /// them, as they were then.
     fn with_bytes(&self, db: DbId, entry: Arc<Entry>) -> Result<Arc<Entry>> {
-        let BodyRef::Boxed(Value::Stored(stored)) = entry.body() else { return Ok(entry) };
-        let mut pages = Vec::new();
+        let Some(at) = entry.stored_at() else { return Ok(entry) };
         let (view, key) = (&*self.cold, entry.key());
-        read_pages(&self.store, Some(view), db, stored.incarnation, stored.len, key, &mut pages)?;
+        let content = read_stored(&self.store, Some(view), db, &at, key)?;
         let mut copy = entry.copy();
         if let Some(value) = copy.boxed_mut() {
-            *value = Value::String(stored.load(pages));
+            let given = value.give(content);
+            given.map_err(|error| schema::row_error(Family::Elements, key, error))?;
         }
         Ok(Arc::new(copy))
     }
@@ -169,7 +169,7 @@ impl Snapshot {
     }
 
     /// Step 3: the row in the view.
-    fn read_row(&self, db: DbId, key: &[u8], row_key: &[u8]) -> Result<Option<Entry>> {
+    fn read_row(&self, key: &[u8], row_key: &[u8]) -> Result<Option<Entry>> {
         if self.is_all_hot {
             return Ok(None);
         }
@@ -179,12 +179,7 @@ impl Snapshot {
         cursor.seek(row_key)?;
         let Some((_, row)) = cursor.row() else { return Ok(None) };
         let row = schema::read_row(row).map_err(|error| schema::row_error(Family::Keys, key, error))?;
-        let mut pages = Vec::new();
-        let mut fetched = Fetched::new(row).map_err(|error| schema::row_error(Family::Keys, key, error))?;
-        if let RowBody::Paged { incarnation, len } = row.body {
-            read_pages(&self.store, Some(&*self.cold), db, incarnation, len, key, &mut pages)?;
-            fetched.pages = Some(&pages);
-        }
+        let fetched = Fetched::new(row).map_err(|error| schema::row_error(Family::Keys, key, error))?;
         Ok(Some(fetched.into_entry(key)))
     }
 

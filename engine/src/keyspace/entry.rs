@@ -29,6 +29,7 @@ use std::ptr::NonNull;
 use super::usage::{Usage, UsedAt};
 use crate::env::Defragmenter;
 use crate::ids::{ExpireAt, Lsn};
+use crate::value::stored::StoredAt;
 use crate::value::{TypeTag, Value};
 
 const HEADER: usize = 16;
@@ -503,8 +504,21 @@ impl Entry {
     #[must_use]
     pub fn type_tag(&self) -> Option<TypeTag> {
         match self.body() {
-            BodyRef::Boxed(Value::Collection(collection)) => Some(collection.type_tag()),
+            BodyRef::Boxed(Value::Collection(held)) => Some(held.value.type_tag()),
+            BodyRef::Boxed(Value::StoredCollection(stored)) => Some(stored.type_tag()),
             _ => self.is_value().then_some(TypeTag::String),
+        }
+    }
+
+    /// Where the content of the value is, if it is not in memory.
+    #[must_use]
+    pub fn stored_at(&self) -> Option<StoredAt> {
+        match self.body() {
+            BodyRef::Boxed(Value::Stored(stored)) => {
+                Some(StoredAt::String { incarnation: stored.incarnation, len: stored.len })
+            }
+            BodyRef::Boxed(Value::StoredCollection(stored)) => Some(stored.at.clone()),
+            _ => None,
         }
     }
 

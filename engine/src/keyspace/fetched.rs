@@ -1,18 +1,17 @@
 //! A row of the cold tier on its way into memory.
 
 use super::entry::{Body, Entry, flag};
-use crate::tier::schema::{Row, RowBody};
 use crate::codec::DecodeError;
+use crate::tier::schema::{Row, RowBody};
 use crate::value::Value;
-use crate::value::collection::Collection;
+use crate::value::collection::{Collection, Held};
+use crate::value::stored::{StoredAt, StoredCollection};
 use crate::value::string::{BigString, INLINE_MAX, StoredString};
 
-/// A row read from the cold tier, with the pages of a paged string.
+/// A row read from the cold tier.
 #[derive(Debug)]
 pub struct Fetched<'a> {
     pub row: Row<'a>,
-    /// All bytes of a paged string, if they were read.
-    pub pages: Option<&'a [u8]>,
     /// The row's collection, decoded where no lock is held.
     collection: Option<Box<Value>>,
 }
@@ -25,11 +24,11 @@ impl<'a> Fetched<'a> {
     pub fn new(row: Row<'a>) -> Result<Self, DecodeError> {
         let collection = match row.body {
             RowBody::Collection { tag, bytes } => {
-                Some(Box::new(Value::Collection(Collection::decode(tag, bytes)?)))
+                Some(Box::new(Value::Collection(Held::new(Collection::decode(tag, bytes)?))))
             }
             _ => None,
         };
-        Ok(Fetched { row, pages: None, collection })
+        Ok(Fetched { row, collection })
     }
     /// The clean entry that the row describes.
     #[must_use]
@@ -39,11 +38,13 @@ impl<'a> Fetched<'a> {
             RowBody::Bytes(bytes) if bytes.len() <= INLINE_MAX => Body::Bytes(bytes),
             RowBody::Bytes(bytes) => Body::Boxed(Box::new(Value::String(BigString::from_bytes(bytes)))),
             RowBody::Paged { incarnation, len } => {
-                let value = match self.pages {
-                    Some(bytes) => Value::String(BigString::from_pages(bytes.to_vec(), incarnation)),
-                    None => Value::Stored(StoredString::new(incarnation, len)),
-                };
-                Body::Boxed(Box::new(value))
+                Body::Boxed(Box::new(Value::Stored(StoredString::new(incarnation, len))))
+            }
+            RowBody::PagedCollection { tag, incarnation, len } => {
+                stored(StoredAt::Pages { tag, incarnation, len })
+            }
+            RowBody::Nodes { tag, incarnation, header } => {
+                stored(StoredAt::Nodes { tag, incarnation, header: header.into() })
             }
             RowBody::Collection { .. } => Body::Boxed(self.collection.expect("decoded by `new`")),
         };
@@ -54,4 +55,8 @@ impl<'a> Fetched<'a> {
         }
         entry
     }
+}
+
+fn stored<'b>(at: StoredAt) -> Body<'b> {
+    Body::Boxed(Box::new(Value::StoredCollection(Box::new(StoredCollection::new(at)))))
 }

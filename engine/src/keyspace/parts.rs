@@ -21,9 +21,10 @@ use super::shard::Shard;
 use super::store::Store;
 use crate::error::Result;
 use crate::ids::{DbId, Incarnation, Lsn};
-use crate::tier::schema::{self, RowBody};
+use crate::tier::schema;
 use crate::tier::{Family, Lookup, ReadTier};
 use crate::value::Value;
+use crate::value::stored::{Loaded, StoredAt};
 
 /// Pages that are logged and not yet rows.
 pub struct Pages {
@@ -162,34 +163,41 @@ impl Shard {
 
     /// Where the bytes of an entry are that is not in memory as a whole.
     #[must_use]
-    pub fn stored_at(&self, db: DbId, hash: KeyHash, key: &[u8]) -> Option<(Incarnation, u64)> {
-        match self.db(db)?.table.find(hash, key)?.body() {
-            BodyRef::Boxed(Value::Stored(stored)) => Some((stored.incarnation, stored.len)),
-            _ => None,
-        }
+    pub fn stored_at(&self, db: DbId, hash: KeyHash, key: &[u8]) -> Option<StoredAt> {
+        self.db(db)?.table.find(hash, key)?.stored_at()
     }
 
-    /// Gives an entry its bytes, unless memory knows better.
-    pub fn load(&mut self, hash: KeyHash, db: DbId, key: &[u8], incarnation: Incarnation, bytes: Vec<u8>) {
-        if self.stored_at(db, hash, key).is_none_or(|(current, _)| current != incarnation) {
-            return;
+    /// Gives an entry its content, unless memory knows better.
+    ///
+    /// # Errors
+    /// Edits that waited for the content do not fit it: corruption.
+    pub fn load(
+        &mut self,
+        hash: KeyHash,
+        db: DbId,
+        key: &[u8],
+        incarnation: Incarnation,
+        content: Loaded,
+    ) -> Result<()> {
+        if self.stored_at(db, hash, key).is_none_or(|at| at.incarnation() != incarnation) {
+            return Ok(());
         }
+        let mut outcome = Ok(());
         let grown = self.db_mut(db).and_then(|part| {
             part.table.update(hash, key, |entry| {
                 let before = entry.heap_bytes() as isize;
-                if let Some(value) = entry.boxed_mut()
-                    && let Value::Stored(stored) = value
-                {
-                    *value = Value::String(stored.load(bytes));
+                if let Some(value) = entry.boxed_mut() {
+                    outcome = value.give(content);
                 }
                 (entry.heap_bytes() as isize - before, entry.has(super::entry::flag::DIRTY))
             })
         });
-        let Some((grown, is_dirty)) = grown else { return };
+        let Some((grown, is_dirty)) = grown else { return Ok(()) };
         // Edits that waited may have weighed more than the string.
         let after = |bytes: usize| bytes.checked_add_signed(grown).expect("an entry loses what it has");
         self.bytes = after(self.bytes);
         self.dirty_bytes = if is_dirty { after(self.dirty_bytes) } else { self.dirty_bytes };
+        outcome.map_err(|error| schema::row_error(Family::Elements, key, error))
     }
 }
 
@@ -205,6 +213,12 @@ impl Store {
             Some(BodyRef::Boxed(Value::String(string))) => {
                 return Ok(string.paged().is_some_and(|paged| paged.incarnation == incarnation));
             }
+            Some(BodyRef::Boxed(Value::Collection(held))) => {
+                return Ok(held.incarnation() == Some(incarnation));
+            }
+            Some(BodyRef::Boxed(Value::StoredCollection(stored))) => {
+                return Ok(stored.at.incarnation() == incarnation);
+            }
             Some(_) => return Ok(false),
         }
         drop(shard);
@@ -214,7 +228,7 @@ impl Store {
             return Ok(false);
         };
         let row = schema::read_row(row).map_err(|error| schema::row_error(Family::Keys, key, error))?;
-        Ok(matches!(row.body, RowBody::Paged { incarnation: found, .. } if found == incarnation))
+        Ok(row.body.incarnation() == Some(incarnation))
     }
 
     /// Bytes of parts that are logged and not yet rows.

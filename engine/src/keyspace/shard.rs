@@ -29,9 +29,10 @@ use super::usage::{Usage, UsedAt};
 use super::waiting::queue;
 use crate::error::{Error, Result};
 use crate::ids::{DbId, ExpireAt, Incarnation, Lsn};
-use crate::value::collection::Collection;
+use crate::value::collection::{Collection, Held};
+use crate::value::stored::{StoredAt, StoredCollection};
 use crate::value::string::{BigString, INLINE_MAX, StoredString};
-use crate::value::{Unresolved, Value};
+use crate::value::{TypeTag, Unresolved, Value};
 use crate::wal::effect::{Change, Effect, Replaced, StringBody};
 
 /// Access counter of an entry that a write just made.
@@ -62,9 +63,8 @@ pub struct Shard {
     pub(super) hand: Hand,
     /// Incarnations whose pages died, with the LSN of the death.
     pub dead_pages: Vec<(DbId, Incarnation, Lsn)>,
-    /// Hint rows that are no longer right: database, deadline, key. Removed with the next
-    /// write-back of this shard, before its rows.
-    pub stale_hints: Vec<(DbId, ExpireAt, Box<[u8]>)>,
+    /// Removed with the next write-back of this shard, before its rows.
+    pub stale_hints: Vec<StaleHint>,
     /// Deadlines the reaper watches: time, database, bucket; soonest first.
     near: BinaryHeap<Reverse<(u64, DbId, u32)>>,
     /// Reads that found the key in memory, and that did not.
@@ -109,6 +109,15 @@ impl DbShard {
             next.insert(hash, bytes_max);
         }
     }
+}
+
+/// A hint row that is no longer right.
+pub struct StaleHint {
+    pub db: DbId,
+    pub at: ExpireAt,
+    pub key: Box<[u8]>,
+    /// The commit that made it wrong: the row may not go before that is durable.
+    pub lsn: Lsn,
 }
 
 /// A read of the cold tier under way for one key.
@@ -206,23 +215,15 @@ impl Shard {
         &mut self.dbs
     }
 
-    /// Takes a database out; its entries no longer count.
+    /// Takes a database out. Its entries count until [`clear_graveyard`](super::store::Store) frees them.
     pub fn remove_db(&mut self, id: DbId) -> Option<DbShard> {
         if !self.sides.is_empty() {
             self.keep_db(id);
         }
         self.forget_parts(id);
         let at = self.dbs.iter().position(|db| db.id == id)?;
-        let db = self.dbs.swap_remove(at);
-        db.table.for_each(|entry| {
-            let bytes = entry.heap_bytes();
-            self.bytes -= bytes;
-            if entry.has(flag::DIRTY) {
-                self.dirty_bytes -= bytes;
-            }
-        });
         self.hand = Hand::default();
-        Some(db)
+        Some(self.dbs.swap_remove(at))
     }
 
     /// Has the reaper look at a key at its new deadline, unless it comes by earlier anyway: a key
@@ -307,9 +308,10 @@ impl Shard {
                 Ok(Applied { stale_hint: stale, deadline, deadline_before })
             }
             Change::Edit { base: Lsn(0), tag, bytes } if !self.is_of_commit(hash, effect, lsn) => {
-                let mut collection = Collection::new(tag).ok_or_else(|| bad_edit(effect, "not a collection"))?;
+                let mut collection =
+                    Collection::new(tag).ok_or_else(|| bad_edit(effect, "not a collection"))?;
                 collection.apply(bytes).map_err(|error| bad_edit(effect, error.what))?;
-                let body = Body::Boxed(Box::new(Value::Collection(collection)));
+                let body = Body::Boxed(Box::new(Value::Collection(Held::new(collection))));
                 self.put(hash, effect, body, None, false, lsn, origin);
                 Ok(Applied::default())
             }
@@ -343,13 +345,19 @@ impl Shard {
             StringBody::Int(value) => Body::Int(value),
             StringBody::Bytes(bytes) if bytes.len() <= INLINE_MAX => Body::Bytes(bytes),
             StringBody::Bytes(bytes) => Body::Boxed(Box::new(Value::String(BigString::from_bytes(bytes)))),
-            StringBody::Paged { incarnation, len } => {
+            StringBody::Paged { tag, incarnation, len } => {
                 self.publish(effect.db, incarnation, lsn);
-                Body::Boxed(Box::new(Value::Stored(StoredString::new(incarnation, len))))
+                Body::Boxed(Box::new(match tag {
+                    TypeTag::String => Value::Stored(StoredString::new(incarnation, len)),
+                    tag => {
+                        let at = StoredAt::Pages { tag, incarnation, len };
+                        Value::StoredCollection(Box::new(StoredCollection::new(at)))
+                    }
+                }))
             }
             StringBody::Collection { tag, bytes } => {
-                let decoded = Collection::decode(tag, bytes);
-                Body::Boxed(Box::new(Value::Collection(decoded.map_err(|e| bad_edit(effect, e.what))?)))
+                let decoded = Collection::decode(tag, bytes).map_err(|e| bad_edit(effect, e.what))?;
+                Body::Boxed(Box::new(Value::Collection(Held::new(decoded))))
             }
         })
     }
@@ -621,10 +629,15 @@ impl Shard {
     /// Applies an edit to a collection that is there.
     fn edit_collection(&mut self, hash: KeyHash, effect: &Effect<'_>, lsn: Lsn, bytes: &[u8]) -> Result<()> {
         let mut outcome = Err("the key holds no collection");
-        self.change_entry(hash, effect, lsn, |entry| {
-            if let Some(Value::Collection(collection)) = entry.boxed_mut() {
-                outcome = collection.apply(bytes).map_err(|error| error.what);
+        self.change_entry(hash, effect, lsn, |entry| match entry.boxed_mut() {
+            Some(Value::Collection(held)) => {
+                outcome = held.value.apply(bytes).map_err(|error| error.what);
             }
+            Some(Value::StoredCollection(stored)) => {
+                stored.edit(bytes);
+                outcome = Ok(());
+            }
+            _ => {}
         })?;
         outcome.map_err(|what| bad_edit(effect, what))
     }
@@ -760,12 +773,12 @@ impl Shard {
         }
         let existing = self.db(db).and_then(|d| d.table.find(hash, key));
         if let Some(entry) = existing {
-            if matches!(entry.body(), BodyRef::Boxed(Value::Unresolved(_))) {
-                if !self.resolve(hash, db, key, row)? {
-                    let row = format!("family keys row {}", key.escape_ascii());
-                    let what = "the state that logged changes apply to is missing";
-                    return Err(Error::corruption(row, 0, what));
-                }
+            if matches!(entry.body(), BodyRef::Boxed(Value::Unresolved(_)))
+                && !self.resolve(hash, db, key, row)?
+            {
+                let row = format!("family keys row {}", key.escape_ascii());
+                let what = "the state that logged changes apply to is missing";
+                return Err(Error::corruption(row, 0, what));
             }
             let db = self.db_mut(db).expect("checked above");
             let entry = db.table.find_mut(hash, key).expect("found above");
@@ -807,6 +820,8 @@ pub fn replaced(entry: &Entry, deadline: Option<ExpireAt>) -> Replaced {
     let pages = match entry.body() {
         BodyRef::Boxed(Value::String(string)) => string.paged().map(|paged| paged.incarnation),
         BodyRef::Boxed(Value::Stored(stored)) => Some(stored.incarnation),
+        BodyRef::Boxed(Value::Collection(held)) => held.incarnation(),
+        BodyRef::Boxed(Value::StoredCollection(stored)) => Some(stored.at.incarnation()),
         _ => None,
     };
     Replaced { hint: hint_after(entry, deadline), pages }

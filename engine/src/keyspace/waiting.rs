@@ -44,6 +44,7 @@ fn is_waiting(entry: &Entry, with_baseless: bool) -> bool {
     match entry.body() {
         BodyRef::Boxed(Value::Unresolved(waiting)) => with_baseless || !waiting.is_baseless,
         BodyRef::Boxed(Value::Stored(stored)) => stored.has_edits(),
+        BodyRef::Boxed(Value::StoredCollection(stored)) => stored.has_edits(),
         _ => false,
     }
 }
@@ -82,7 +83,13 @@ impl Shard {
     ///
     /// # Errors
     /// The deltas do not follow one another: corruption.
-    pub fn resolve(&mut self, hash: KeyHash, db: DbId, key: &[u8], row: &mut Option<Fetched<'_>>) -> Result<bool> {
+    pub fn resolve(
+        &mut self,
+        hash: KeyHash,
+        db: DbId,
+        key: &[u8],
+        row: &mut Option<Fetched<'_>>,
+    ) -> Result<bool> {
         let part = self.db_mut(db).expect("the caller found it");
         let entry = part.table.find_mut(hash, key).expect("the caller found it");
         let (pins, usage, size) = (entry.pins(), entry.usage(), entry.heap_bytes());

@@ -13,7 +13,7 @@ use crate::error::Result;
 use crate::ids::{DbId, ShardId};
 use crate::keyspace::hash::SHARDS;
 use crate::keyspace::store::Store;
-use crate::tier::promote::{decode, read_pages};
+use crate::tier::promote::{decode, read_stored};
 use crate::tier::spill::Which;
 use crate::tier::{Family, Lookup, ReadTier, schema};
 
@@ -127,12 +127,11 @@ impl Replay<'_> {
             let shard = store.lock(id);
             shard.stored_at(db, hash, key).filter(|_| shard.is_waiting(db, hash, key))
         };
-        let Some((incarnation, len)) = stored else { return Ok(()) };
-        let mut pages = Vec::new();
+        let Some(at) = stored else { return Ok(()) };
         // Whether missing pages are damage is for the first round to say.
-        if read_pages(store, None, db, incarnation, len, key, &mut pages).is_ok() {
-            store.lock(id).load(hash, db, key, incarnation, pages);
+        match read_stored(store, None, db, &at, key) {
+            Ok(content) => store.lock(id).load(hash, db, key, at.incarnation(), content),
+            Err(_) => Ok(()),
         }
-        Ok(())
     }
 }

@@ -20,6 +20,7 @@ use std::task::{Context, Poll};
 
 use parking_lot::{Condvar, Mutex};
 
+use crate::codec::DecodeError;
 use crate::error::{Error, Result};
 use crate::failpoint::Break;
 use crate::ids::{DbId, Incarnation};
@@ -30,6 +31,9 @@ use crate::keyspace::store::Store;
 use crate::keyspace::ticket::{TicketState, Waiter};
 use crate::tier::schema;
 use crate::tier::{ColdSnapshot, Family, Lookup, ReadTier};
+use crate::value::TypeTag;
+use crate::value::collection::{Collection, Held};
+use crate::value::stored::{Loaded, NodeLoader, StoredAt};
 use crate::value::string::PAGE_BYTES;
 
 /// Most keys that one disk read serves together. Their blocks are read one after the other, so a
@@ -93,8 +97,8 @@ pub enum Depth {
 struct Job {
     store: Arc<Store>,
     is_answered: Cell<bool>,
-    /// The key's entry is there, without its bytes: these pages have them.
-    pages: Option<(Incarnation, u64)>,
+    /// The key's entry is there, without its content: that is here.
+    stored: Option<StoredAt>,
     db: DbId,
     hash: KeyHash,
     key: Box<[u8]>,
@@ -156,20 +160,20 @@ impl Promoter {
         for (db, key, depth) in keys {
             let hash = self.store.hasher.hash(key);
             let mut shard = self.store.lock(hash.shard);
-            let pages = shard.stored_at(db, hash, key).filter(|_| depth == Depth::Whole);
-            if pages.is_none() && !shard.needs_fetch(db, hash, key) {
+            let stored = if depth == Depth::Whole { shard.stored_at(db, hash, key) } else { None };
+            if stored.is_none() && !shard.needs_fetch(db, hash, key) {
                 continue;
             }
             waits += 1;
             state.add_one();
             if shard.begin_fetch(db, key, &state) {
                 let is_expected =
-                    pages.is_some() || shard.db(db).is_some_and(|part| part.filter.is_complete());
+                    stored.is_some() || shard.db(db).is_some_and(|part| part.filter.is_complete());
                 drop(shard);
                 let mut row_key = Vec::with_capacity(8 + key.len());
                 schema::put_row_key(&mut row_key, db, hash.bucket, key);
                 let (store, key) = (Arc::clone(&self.store), Box::from(key));
-                let job = Job { store, is_answered: Cell::new(false), pages, db, hash, key, row_key };
+                let job = Job { store, is_answered: Cell::new(false), stored, db, hash, key, row_key };
                 if is_expected { rest.push(job) } else { jobs.push(job) }
             }
         }
@@ -227,7 +231,7 @@ impl Promoter {
 
     /// Reads sorted jobs and completes all that got an answer; returns the others.
     fn read(&self, jobs: Vec<Job>, tier: ReadTier) -> Vec<Job> {
-        let (jobs, loads): (Vec<Job>, Vec<Job>) = jobs.into_iter().partition(|job| job.pages.is_none());
+        let (jobs, loads): (Vec<Job>, Vec<Job>) = jobs.into_iter().partition(|job| job.stored.is_none());
         for job in loads {
             self.load(&job);
         }
@@ -272,19 +276,18 @@ impl Promoter {
 
     /// Reads the pages of an entry that has no bytes in memory.
     fn load(&self, job: &Job) {
-        let Some((incarnation, len)) = job.pages else { return };
-        let (store, mut pages) = (&self.store, Vec::new());
-        let mut outcome = read_pages(store, None, job.db, incarnation, len, &job.key, &mut pages);
+        let (Some(at), store) = (&job.stored, &self.store) else { return };
+        let content = read_stored(store, None, job.db, at, &job.key);
+        let bytes = content.as_ref().map_or(0, Loaded::bytes) + job.weight();
         let mut shard = store.lock(job.hash.shard);
         let Some(slot) = job.end(&mut shard) else { return };
         // The pages of a value that was replaced or flushed away meanwhile may be gone already.
-        if slot.is_stale || shard.db(job.db).is_none() {
-            outcome = Ok(());
-        } else if outcome.is_ok() {
-            shard.load(job.hash, job.db, &job.key, incarnation, pages);
+        let outcome = if slot.is_stale || shard.db(job.db).is_none() {
+            Ok(())
+        } else {
             store.stats.promoted.fetch_add(1, Ordering::Relaxed);
-        }
-        let bytes = usize::try_from(len).unwrap_or(usize::MAX).saturating_add(job.weight());
+            content.and_then(|content| shard.load(job.hash, job.db, &job.key, at.incarnation(), content))
+        };
         let pin = |shard: &mut Shard, waiter: &Waiter| -> Result<bool> {
             outcome.clone()?;
             Ok(waiter.grant(&store.pins, bytes)? && shard.pin(job.db, job.hash, &job.key))
@@ -356,8 +359,61 @@ pub fn decode<'a>(key: &[u8], row: &'a [u8]) -> Result<Fetched<'a>> {
     fetched.map_err(|error| schema::row_error(Family::Keys, key, error))
 }
 
-/// Reads all pages of a paged string, as of a view or of now.
-pub fn read_pages(
+/// Reads the content of a stored value, as of a view or of now.
+pub fn read_stored(
+    store: &Store,
+    view: Option<&dyn ColdSnapshot>,
+    db: DbId,
+    at: &StoredAt,
+    key: &[u8],
+) -> Result<Loaded> {
+    let mut bytes = Vec::new();
+    match at {
+        StoredAt::String { incarnation, len } => {
+            read_pages(store, view, db, *incarnation, *len, key, &mut bytes)?;
+            Ok(Loaded::String(bytes))
+        }
+        StoredAt::Pages { tag, incarnation, len } => {
+            read_pages(store, view, db, *incarnation, *len, key, &mut bytes)?;
+            let value = Collection::decode(*tag, &bytes);
+            let value = value.map_err(|error| schema::row_error(Family::Elements, key, error))?;
+            Ok(Loaded::Collection(Held::of_pages(value, *incarnation)))
+        }
+        StoredAt::Nodes { tag, incarnation, header } => {
+            let nodes = read_nodes(store, view, db, (*tag, *incarnation), header);
+            let held = nodes?.map_err(|error| schema::row_error(Family::Elements, key, error))?;
+            Ok(Loaded::Collection(held))
+        }
+    }
+}
+
+fn read_nodes(
+    store: &Store,
+    view: Option<&dyn ColdSnapshot>,
+    db: DbId,
+    (tag, incarnation): (TypeTag, Incarnation),
+    header: &[u8],
+) -> Result<std::result::Result<Held, DecodeError>> {
+    let (mut from, mut to) = (Vec::new(), Vec::new());
+    schema::put_node_key(&mut from, db, incarnation, b"");
+    schema::put_node_key(&mut to, db, Incarnation(incarnation.0 + 1), b"");
+    let mut cursor = store.cold.cursor(Family::Elements, &from, &to, view)?;
+    cursor.seek(&from)?;
+    let mut loader = match NodeLoader::new(tag, incarnation, header) {
+        Ok(loader) => loader,
+        Err(error) => return Ok(Err(error)),
+    };
+    while let Some((row_key, body)) = cursor.row() {
+        if let Err(error) = loader.push(&row_key[from.len()..], body) {
+            return Ok(Err(error));
+        }
+        cursor.advance()?;
+    }
+    Ok(loader.finish())
+}
+
+/// Reads all pages of a paged value, as of a view or of now.
+fn read_pages(
     store: &Store,
     view: Option<&dyn ColdSnapshot>,
     db: DbId,

@@ -4,13 +4,16 @@
 //! ```text
 //! keys      db id (4) | bucket (4) | user key
 //!           -> kind (1) | flags (1) | LSN | deadline? | body
-//! elements  db id (4) | incarnation (8) | page (4)          -> bytes
+//! elements  db id (4) | incarnation (8) | page (4)          -> bytes of a paged value
+//! elements  db id (4) | incarnation (8) | node key          -> a node of a collection, as its type encodes it
 //! expires   db id (4) | deadline ms (8) | bucket (4) | user key -> empty
 //! meta      name
 //! ```
 //!
 //! Kinds of a `keys` row: 1 string bytes, 2 string integer (zigzag), 3 paged string (incarnation,
-//! length, page size), 4 collection (type, bytes as the type encodes them). Flags: 1 a deadline follows the LSN, 2 the string was made by editing.
+//! length, page size), 4 collection (type, bytes as the type encodes them), 5 collection
+//! in nodes (type, incarnation, header as the type encodes it), 6 paged collection (type, incarnation, length,
+//! page size). Flags: 1 a deadline follows the LSN, 2 the string was made by editing.
 //! A row that does not decode is an error that names family and key.
 
 use crate::codec::{DecodeError, Reader, put_varint, put_zigzag};
@@ -24,6 +27,8 @@ const KIND_BYTES: u8 = 1;
 const KIND_INT: u8 = 2;
 const KIND_PAGED: u8 = 3;
 const KIND_COLLECTION: u8 = 4;
+const KIND_NODES: u8 = 5;
+const KIND_PAGED_COLLECTION: u8 = 6;
 const FLAG_DEADLINE: u8 = 1;
 const FLAG_RAW: u8 = 2;
 
@@ -66,6 +71,13 @@ pub fn put_page_key(out: &mut Vec<u8>, db: DbId, incarnation: Incarnation, page:
     out.extend_from_slice(&page.to_be_bytes());
 }
 
+/// Writes the key of a node in `elements`.
+pub fn put_node_key(out: &mut Vec<u8>, db: DbId, incarnation: Incarnation, key: &[u8]) {
+    out.extend_from_slice(&db.0.to_be_bytes());
+    out.extend_from_slice(&incarnation.0.to_be_bytes());
+    out.extend_from_slice(key);
+}
+
 /// The key range of one database in a family whose keys start with the database id.
 #[must_use]
 pub fn db_range(db: DbId) -> ([u8; 4], [u8; 4]) {
@@ -96,15 +108,40 @@ pub enum RowBody<'a> {
         tag: TypeTag,
         bytes: &'a [u8],
     },
+    /// The elements are nodes of `elements`.
+    Nodes {
+        tag: TypeTag,
+        incarnation: Incarnation,
+        header: &'a [u8],
+    },
+    /// The collection's bytes are pages of `elements`.
+    PagedCollection {
+        tag: TypeTag,
+        incarnation: Incarnation,
+        len: u64,
+    },
 }
 
 impl RowBody<'_> {
+    /// The incarnation whose rows belong to this one.
+    #[must_use]
+    pub fn incarnation(&self) -> Option<Incarnation> {
+        match self {
+            RowBody::Int(_) | RowBody::Bytes(_) | RowBody::Collection { .. } => None,
+            RowBody::Paged { incarnation, .. }
+            | RowBody::Nodes { incarnation, .. }
+            | RowBody::PagedCollection { incarnation, .. } => Some(*incarnation),
+        }
+    }
+
     /// What the key holds.
     #[must_use]
     pub fn type_tag(&self) -> TypeTag {
         match self {
             RowBody::Int(_) | RowBody::Bytes(_) | RowBody::Paged { .. } => TypeTag::String,
-            RowBody::Collection { tag, .. } => *tag,
+            RowBody::Collection { tag, .. }
+            | RowBody::Nodes { tag, .. }
+            | RowBody::PagedCollection { tag, .. } => *tag,
         }
     }
 }
@@ -116,6 +153,8 @@ pub fn put_row(out: &mut Vec<u8>, row: &Row<'_>) {
         RowBody::Int(_) => KIND_INT,
         RowBody::Paged { .. } => KIND_PAGED,
         RowBody::Collection { .. } => KIND_COLLECTION,
+        RowBody::Nodes { .. } => KIND_NODES,
+        RowBody::PagedCollection { .. } => KIND_PAGED_COLLECTION,
     });
     out.push(FLAG_DEADLINE * u8::from(row.deadline.is_some()) + FLAG_RAW * u8::from(row.is_raw));
     put_varint(out, row.lsn.0);
@@ -133,6 +172,17 @@ pub fn put_row(out: &mut Vec<u8>, row: &Row<'_>) {
         RowBody::Collection { tag, bytes } => {
             out.push(tag as u8);
             out.extend_from_slice(bytes);
+        }
+        RowBody::Nodes { tag, incarnation, header } => {
+            out.push(tag as u8);
+            put_varint(out, incarnation.0);
+            out.extend_from_slice(header);
+        }
+        RowBody::PagedCollection { tag, incarnation, len } => {
+            out.push(tag as u8);
+            put_varint(out, incarnation.0);
+            put_varint(out, len);
+            put_varint(out, PAGE_BYTES as u64);
         }
     }
 }
@@ -158,14 +208,28 @@ pub fn read_row(bytes: &[u8]) -> Result<Row<'_>, DecodeError> {
             }
             RowBody::Paged { incarnation, len }
         }
-        KIND_COLLECTION => {
-            let tag = TypeTag::from_byte(reader.u8()?).filter(|tag| *tag != TypeTag::String);
-            let tag = tag.ok_or(reader.error("unknown type of collection"))?;
-            RowBody::Collection { tag, bytes: reader.rest() }
+        KIND_COLLECTION => RowBody::Collection { tag: collection_tag(&mut reader)?, bytes: reader.rest() },
+        KIND_NODES => RowBody::Nodes {
+            tag: collection_tag(&mut reader)?,
+            incarnation: Incarnation(reader.varint()?),
+            header: reader.rest(),
+        },
+        KIND_PAGED_COLLECTION => {
+            let (tag, incarnation) = (collection_tag(&mut reader)?, Incarnation(reader.varint()?));
+            let len = reader.varint()?;
+            if reader.varint()? != PAGE_BYTES as u64 {
+                return Err(reader.error("impossible paged collection"));
+            }
+            RowBody::PagedCollection { tag, incarnation, len }
         }
         _ => return Err(reader.error("unknown row kind")),
     };
     Ok(Row { lsn, deadline, is_raw: flags & FLAG_RAW != 0, body })
+}
+
+fn collection_tag(reader: &mut Reader<'_>) -> Result<TypeTag, DecodeError> {
+    let tag = TypeTag::from_byte(reader.u8()?).filter(|tag| *tag != TypeTag::String);
+    tag.ok_or(reader.error("unknown type of collection"))
 }
 
 /// The error for a row that does not decode: names family and key.
@@ -191,6 +255,8 @@ mod tests {
             RowBody::Bytes(b"bytes"),
             RowBody::Paged { incarnation: Incarnation(5), len: 2 << 20 },
             RowBody::Collection { tag: TypeTag::Hash, bytes: b"row" },
+            RowBody::Nodes { tag: TypeTag::List, incarnation: Incarnation(6), header: b"header" },
+            RowBody::PagedCollection { tag: TypeTag::Set, incarnation: Incarnation(7), len: 3 << 30 },
         ];
         for body in bodies {
             for deadline in [None, Some(ExpireAt(1))] {

@@ -16,11 +16,13 @@ use crate::ids::{DbId, ExpireAt, Incarnation, Lsn, ShardId};
 use crate::keyspace::entry::{Body, BodyRef, Entry, Kind, flag};
 use crate::keyspace::hash::KeyHash;
 use crate::keyspace::parts::Pages;
-use crate::keyspace::shard::Shard;
+use crate::keyspace::shard::{Shard, StaleHint};
 use crate::keyspace::store::Store;
 use crate::tier::schema::{self, Row, RowBody};
 use crate::tier::{ColdBatch, Family};
 use crate::value::Value;
+use crate::value::collection::{Held, Image as CollectionImage};
+use crate::value::stored::StoredAt;
 use crate::value::string::{PAGE_BYTES, PAGED_MIN};
 
 /// A batch is sent when its rows have this many bytes.
@@ -116,35 +118,33 @@ impl Store {
         let part = shard.db_mut(db)?;
         let mut next = Some(from);
         let mut grown = 0;
-        let loaded = self.expires_loaded.load(Ordering::SeqCst);
-        let mut late = Vec::new();
         let filter_limit = self.filter_limit.load(Ordering::Relaxed);
         let mut copied = Vec::new();
         for _ in 0..16 {
             let Some(bucket) = next else { break };
             let page = part.table.page_at(bucket);
+            let mut is_cut = false;
             if part.table.has_dirty(page) {
                 part.table.for_page_mut(page, |entry| {
+                    // Entries may be large: the rest of the page goes with the next batch.
+                    is_cut |= batch.is_full();
+                    if is_cut {
+                        return;
+                    }
                     let before = entry.heap_bytes() as isize;
                     copied.extend(self.copy_image(id, db, entry, which, batch));
                     grown += entry.heap_bytes() as isize - before;
-                    // The reaper has read past the place of the hint that is about to be written.
-                    if let Some(at) = entry.deadline().filter(|at| at.0 <= loaded && !entry.has(flag::ARMED))
-                    {
-                        late.push((at, self.hasher.hash(entry.key()).bucket));
-                        entry.set(flag::ARMED);
-                    }
                 });
             }
             // Before the lock goes: from now on these keys may have rows.
             copied.drain(..).for_each(|hash| part.note_row(hash, filter_limit));
+            if is_cut {
+                break;
+            }
             next = part.table.next_start(page);
             if batch.is_full() {
                 break;
             }
-        }
-        for (at, bucket) in late {
-            shard.watch(at, db, bucket);
         }
         for (db, incarnation, lsn) in batch.begun.drain(..) {
             shard.parts.settle(db, incarnation, lsn);
@@ -160,10 +160,12 @@ impl Store {
 
     /// Hints that are no longer right, parts, and incarnations that died: their rows go first.
     fn collect_side_rows(&self, shard: &mut Shard, batch: &mut SpillBatch) {
-        for (db, at, key) in shard.stale_hints.drain(..) {
+        for hint in shard.stale_hints.drain(..) {
             batch.key.clear();
-            schema::put_expires_key(&mut batch.key, db, at, self.hasher.hash(&key).bucket, &key);
+            let bucket = self.hasher.hash(&hint.key).bucket;
+            schema::put_expires_key(&mut batch.key, hint.db, hint.at, bucket, &hint.key);
             batch.rows.delete(Family::Expires, &batch.key);
+            batch.max_lsn = batch.max_lsn.max(hint.lsn);
         }
         for pages in shard.take_parts() {
             put_pages(batch, &pages);
@@ -192,6 +194,7 @@ impl Store {
         match entry.body() {
             BodyRef::Boxed(Value::Unresolved(_)) => return None,
             BodyRef::Boxed(Value::Stored(stored)) if stored.has_edits() => return None,
+            BodyRef::Boxed(Value::StoredCollection(stored)) if stored.has_edits() => return None,
             _ => {}
         }
         if let Which::Cool { durable } = which {
@@ -253,6 +256,23 @@ impl Store {
             }
             return put_row(batch, &Row { lsn, deadline, is_raw, body });
         }
+        if let Some(Value::Collection(held)) = entry.boxed_mut() {
+            let (image, useless) = held.plan_image(|| self.allot_incarnation());
+            if let Some(pages) = useless {
+                // DURABILITY: in the batch of the row that no longer names them.
+                batch.rows.put(Family::Meta, &dead_key(db, pages), &lsn.0.to_be_bytes());
+            }
+            if let CollectionImage::Nodes { incarnation, is_new } = image {
+                let header = copy_nodes(db, held, incarnation, is_new, batch);
+                if is_new {
+                    batch.rows.put(Family::Meta, &building_key(db, incarnation), entry.key());
+                    batch.begun.push((db, incarnation, lsn));
+                }
+                let Some(tag) = entry.type_tag() else { return };
+                let body = RowBody::Nodes { tag, incarnation, header: &header };
+                return put_row(batch, &Row { lsn, deadline, is_raw, body });
+            }
+        }
         let mut encoded = Vec::new();
         let body = match entry.body() {
             BodyRef::Int(value) => RowBody::Int(value),
@@ -261,10 +281,19 @@ impl Store {
             BodyRef::Boxed(Value::Stored(stored)) => {
                 RowBody::Paged { incarnation: stored.incarnation, len: stored.len }
             }
-            BodyRef::Boxed(Value::Collection(collection)) => {
-                collection.encode(&mut encoded);
-                RowBody::Collection { tag: collection.type_tag(), bytes: &encoded }
+            BodyRef::Boxed(Value::Collection(held)) => {
+                held.value.encode(&mut encoded);
+                RowBody::Collection { tag: held.value.type_tag(), bytes: &encoded }
             }
+            BodyRef::Boxed(Value::StoredCollection(stored)) => match &stored.at {
+                StoredAt::Pages { tag, incarnation, len } => {
+                    RowBody::PagedCollection { tag: *tag, incarnation: *incarnation, len: *len }
+                }
+                StoredAt::Nodes { tag, incarnation, header } => {
+                    RowBody::Nodes { tag: *tag, incarnation: *incarnation, header }
+                }
+                StoredAt::String { .. } => return,
+            },
             _ => return,
         };
         put_row(batch, &Row { lsn, deadline, is_raw, body });
@@ -307,7 +336,7 @@ impl Store {
         // These must still be read, or kept, for a snapshot whose view is older than the row.
         let newest = shard.sides.newest();
         let Some(part) = shard.db_mut(item.db) else { return };
-        let mut is_gone = false;
+        let (mut is_gone, mut deadline) = (false, None);
         let cleaned = part.table.update(hash, &item.key, |entry| {
             entry.clear(flag::IN_FLIGHT);
             if entry.lsn() != item.lsn {
@@ -318,10 +347,16 @@ impl Store {
                 entry.set(flag::HELD);
             }
             is_gone = entry.kind() == Kind::Tombstone;
+            deadline = entry.deadline();
             entry.heap_bytes()
         });
         let Some(bytes) = cleaned else { return };
         shard.dirty_bytes -= bytes;
+        // The reaper may have read past the place of the hint that was written. Also if the entry is
+        // ARMED: it may leave memory before its time, with a deadline that was pushed ahead.
+        if let Some(at) = deadline.filter(|at| at.0 <= self.expires_loaded.load(Ordering::SeqCst)) {
+            shard.watch(at, item.db, item.bucket);
+        }
         if is_gone {
             shard.drop_tombstone(item.db, hash, &item.key);
         }
@@ -335,6 +370,31 @@ impl Store {
 }
 
 /// Copies queued parts; the same batch says that the incarnation is being built.
+/// Copies the nodes of a collection that are to be written; returns its header.
+fn copy_nodes(
+    db: DbId,
+    held: &mut Held,
+    incarnation: Incarnation,
+    is_new: bool,
+    batch: &mut SpillBatch,
+) -> Vec<u8> {
+    let (mut header, mut node_key) = (Vec::new(), Vec::with_capacity(32));
+    held.value.encode_header(&mut header);
+    let mut put = |key: &[u8], body: Option<&[u8]>| {
+        node_key.clear();
+        schema::put_node_key(&mut node_key, db, incarnation, key);
+        match body {
+            Some(body) => batch.rows.put(Family::Elements, &node_key, body),
+            None => batch.rows.delete(Family::Elements, &node_key),
+        }
+    };
+    match is_new {
+        true => held.value.all_nodes(&mut |key, body| put(key, Some(body))),
+        false => held.value.take_dirty_nodes(&mut put),
+    }
+    header
+}
+
 fn put_pages(batch: &mut SpillBatch, pages: &Pages) {
     batch.rows.put(Family::Meta, &building_key(pages.db, pages.incarnation), &pages.key);
     for (page, bytes) in (pages.page..).zip(pages.bytes.chunks(PAGE_BYTES)) {
@@ -400,6 +460,9 @@ fn incarnation_key(prefix: &[u8], db: DbId, incarnation: Incarnation) -> Vec<u8>
 }
 
 /// A hint that turned out wrong: to be removed with the next batch of its shard.
-pub fn drop_hint(shard: &mut Shard, db: DbId, at: ExpireAt, key: &[u8]) {
-    shard.stale_hints.push((db, at, Box::from(key)));
+pub fn drop_hint(shard: &mut Shard, db: DbId, hash: KeyHash, at: ExpireAt, key: &[u8]) {
+    let entry = shard.db(db).and_then(|part| part.table.find(hash, key));
+    // Without an entry it was a deletion that left none.
+    let lsn = entry.map_or(Lsn(0), Entry::lsn).max(shard.gone_lsn);
+    shard.stale_hints.push(StaleHint { db, at, key: Box::from(key), lsn });
 }

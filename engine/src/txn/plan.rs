@@ -12,7 +12,7 @@ use crate::keyspace::entry::{BodyRef, Entry, flag};
 use crate::keyspace::hash::KeyHash;
 use crate::keyspace::shard::{FREQ_MAX, replaced};
 use crate::keyspace::usage::{Usage, UsedAt};
-use crate::tier::promote::{decode, read_pages};
+use crate::tier::promote::{decode, read_stored};
 use crate::tier::schema;
 use crate::tier::{Family, Lookup, ReadTier};
 use crate::value::collection::Collection;
@@ -131,7 +131,7 @@ impl<'e> Txn<'e> {
             BodyRef::Int(value) => ValueRef::Int(value),
             BodyRef::Bytes(bytes) => ValueRef::Bytes(bytes),
             BodyRef::Boxed(Value::String(string)) => ValueRef::Bytes(string.as_bytes()),
-            BodyRef::Boxed(Value::Collection(collection)) => ValueRef::Collection(collection),
+            BodyRef::Boxed(Value::Collection(held)) => ValueRef::Collection(&held.value),
             _ => unreachable!("`is_alive` lets only values pass"),
         };
         Ok(Some(Found {
@@ -159,7 +159,8 @@ impl<'e> Txn<'e> {
         let encoding = match entry.body() {
             BodyRef::Int(_) => "int",
             BodyRef::Bytes(bytes) if bytes.len() <= EMBSTR_MAX && !entry.has(flag::RAW) => "embstr",
-            BodyRef::Boxed(Value::Collection(collection)) => collection.encoding(),
+            BodyRef::Boxed(Value::Collection(held)) => held.value.encoding(),
+            BodyRef::Boxed(Value::StoredCollection(stored)) => stored.type_tag().large_encoding(),
             _ => "raw",
         };
         Ok(Some(Header {
@@ -227,7 +228,12 @@ impl<'e> Txn<'e> {
         let db = self.db_id(db, hash)?;
         let before = self.before(hash, db, key, deadline)?;
         let body = match body {
-            StringBody::Bytes(bytes) if self.is_large(bytes.len()) => self.built(db, key, bytes)?,
+            StringBody::Bytes(bytes) if self.is_large(bytes.len()) => {
+                self.built(db, key, TypeTag::String, bytes)?
+            }
+            StringBody::Collection { tag, bytes } if self.is_large(bytes.len()) => {
+                self.built(db, key, tag, bytes)?
+            }
             body => body,
         };
         let at = self.push(hash, db, key, Change::Put { body, deadline, old: before.old, is_raw });
@@ -253,14 +259,20 @@ impl<'e> Txn<'e> {
 
     /// What was built of these bytes for the key; orders it if nothing was.
     #[cold]
-    fn built<'b>(&mut self, db: DbId, key: &[u8], bytes: &[u8]) -> Result<StringBody<'b>, Interrupt> {
+    fn built<'b>(
+        &mut self,
+        db: DbId,
+        key: &[u8],
+        tag: TypeTag,
+        bytes: &[u8],
+    ) -> Result<StringBody<'b>, Interrupt> {
         let is_blind = self.core.store.failpoints.breaks(Break::OneCommitOneRecord);
         let builds = self.scratch.builds.get_or_insert_default();
         match builds.find(db, key, bytes, is_blind) {
             Ok(built) => {
                 let (incarnation, len) = built.pages();
                 builds.planned.push(incarnation);
-                return Ok(StringBody::Paged { incarnation, len });
+                return Ok(StringBody::Paged { tag, incarnation, len });
             }
             Err(has_changed) => builds.failures += u32::from(has_changed),
         }
@@ -517,7 +529,7 @@ impl<'e> Txn<'e> {
         if let BodyRef::Boxed(value) = entry.body()
             && match value {
                 Value::Unresolved(_) => true,
-                Value::Stored(_) => needs_bytes && !is_dead,
+                Value::Stored(_) | Value::StoredCollection(_) => needs_bytes && !is_dead,
                 Value::String(_) | Value::Collection(_) => false,
             }
         {
@@ -559,11 +571,9 @@ impl<'e> Txn<'e> {
 
     fn read_now(&mut self, hash: KeyHash, db: DbId, key: &[u8]) -> Result<(), Error> {
         let store = &self.core.store;
-        if let Some((incarnation, len)) = self.shard(hash.shard).stored_at(db, hash, key) {
-            let mut pages = Vec::new();
-            read_pages(store, None, db, incarnation, len, key, &mut pages)?;
-            self.shard(hash.shard).load(hash, db, key, incarnation, pages);
-            return Ok(());
+        if let Some(at) = self.shard(hash.shard).stored_at(db, hash, key) {
+            let content = read_stored(store, None, db, &at, key)?;
+            return self.shard(hash.shard).load(hash, db, key, at.incarnation(), content);
         }
         let (mut row_key, mut row) = (Vec::new(), Vec::new());
         schema::put_row_key(&mut row_key, db, hash.bucket, key);

@@ -11,6 +11,7 @@ use super::set::SetValue;
 use super::stream::StreamValue;
 use super::zset::ZSetValue;
 use crate::codec::DecodeError;
+use crate::ids::Incarnation;
 
 macro_rules! collections {
     ($($name:ident($type:ty) = $doc:literal,)*) => {
@@ -75,6 +76,55 @@ macro_rules! collections {
             pub fn encode(&self, out: &mut Vec<u8>) {
                 match self { $(Collection::$name(value) => value.encode(out),)* }
             }
+
+            /// Length of the body of its row, about.
+            #[must_use]
+            pub fn encoded_len(&self) -> usize {
+                match self { $(Collection::$name(value) => value.encoded_len(),)* }
+            }
+
+            /// Appends what is not in nodes.
+            pub fn encode_header(&self, out: &mut Vec<u8>) {
+                match self { $(Collection::$name(value) => value.encode_header(out),)* }
+            }
+
+            /// Hands out the nodes that changed since the last call: key, and bytes or `None` for one that is
+            /// gone. They count as written then.
+            pub fn take_dirty_nodes(&mut self, put: &mut dyn FnMut(&[u8], Option<&[u8]>)) {
+                match self { $(Collection::$name(value) => value.take_dirty_nodes(put),)* }
+            }
+
+            /// Hands out all nodes. They count as written then.
+            pub fn all_nodes(&mut self, put: &mut dyn FnMut(&[u8], &[u8])) {
+                match self { $(Collection::$name(value) => value.all_nodes(put),)* }
+            }
+
+            /// An incomplete collection to which its nodes will come.
+            ///
+            /// # Errors
+            /// The header does not decode: corruption.
+            pub fn begin_load(tag: TypeTag, header: &[u8]) -> Result<Collection, DecodeError> {
+                match tag {
+                    $(TypeTag::$name => <$type>::begin_load(header).map(Collection::$name),)*
+                    TypeTag::String => Err(DecodeError { what: "a string is no collection", at: 0 }),
+                }
+            }
+
+            /// Adds a node; they come in the order of their keys.
+            ///
+            /// # Errors
+            /// It does not decode or is out of order: corruption.
+            pub fn push_node(&mut self, key: &[u8], body: &[u8]) -> Result<(), DecodeError> {
+                match self { $(Collection::$name(value) => value.push_node(key, body),)* }
+            }
+
+            /// Ends the loading.
+            ///
+            /// # Errors
+            /// Something is missing: corruption.
+            pub fn end_load(&mut self) -> Result<(), DecodeError> {
+                match self { $(Collection::$name(value) => value.end_load(),)* }
+            }
         }
     };
 }
@@ -85,4 +135,86 @@ collections! {
     Set(SetValue) = "Members.",
     ZSet(ZSetValue) = "Members by score.",
     Stream(StreamValue) = "Entries by id, and who reads them.",
+}
+
+/// Longer bodies are stored as nodes.
+pub const ROW_MAX: usize = 1 << 20;
+
+/// What of a collection is in the cold tier besides its row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Home {
+    /// Nothing: the row has it all, if there is one.
+    Row,
+    /// Nodes of an incarnation; those that are not dirty are rows.
+    Nodes(Incarnation),
+    /// Pages of its encoded bytes, as it was published. A change makes them useless.
+    Pages(Incarnation),
+}
+
+/// A collection in memory, and how it stands in the cold tier.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Held {
+    pub value: Collection,
+    home: Home,
+}
+
+/// How a dirty collection is to be written.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Image {
+    /// As the body of its row.
+    Row,
+    /// As nodes of an incarnation; `is_new`: none of them is a row yet.
+    Nodes { incarnation: Incarnation, is_new: bool },
+}
+
+impl Held {
+    /// A collection that no row knows yet, or that its row has as a whole.
+    #[must_use]
+    pub fn new(value: Collection) -> Self {
+        Held { value, home: Home::Row }
+    }
+
+    /// A collection read from its nodes.
+    #[must_use]
+    pub fn of_nodes(value: Collection, incarnation: Incarnation) -> Self {
+        Held { value, home: Home::Nodes(incarnation) }
+    }
+
+    /// A collection read from pages.
+    #[must_use]
+    pub fn of_pages(value: Collection, incarnation: Incarnation) -> Self {
+        Held { value, home: Home::Pages(incarnation) }
+    }
+
+    /// The incarnation whose rows it has.
+    #[must_use]
+    pub fn incarnation(&self) -> Option<Incarnation> {
+        match self.home {
+            Home::Row => None,
+            Home::Nodes(incarnation) | Home::Pages(incarnation) => Some(incarnation),
+        }
+    }
+
+    /// Decides how to write the collection, and that it is written so from now on. Also returns the
+    /// incarnation whose pages are of no more use.
+    pub fn plan_image(&mut self, fresh: impl FnOnce() -> Incarnation) -> (Image, Option<Incarnation>) {
+        let old = match self.home {
+            Home::Nodes(incarnation) => return (Image::Nodes { incarnation, is_new: false }, None),
+            Home::Pages(incarnation) => Some(incarnation),
+            Home::Row => None,
+        };
+        if self.value.encoded_len() <= ROW_MAX {
+            self.home = Home::Row;
+            return (Image::Row, old);
+        }
+        let incarnation = fresh();
+        self.home = Home::Nodes(incarnation);
+        (Image::Nodes { incarnation, is_new: true }, old)
+    }
+
+    /// Heap bytes held.
+    #[must_use]
+    pub fn heap_bytes(&self) -> usize {
+        self.value.heap_bytes()
+    }
 }

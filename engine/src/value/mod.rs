@@ -1,17 +1,23 @@
 //! The data types: what a key can hold beyond a short inline string.
 
 pub mod collection;
+pub mod geo;
 pub mod hash;
 pub mod list;
+mod overlay;
 pub mod packed;
+pub mod sample;
 pub mod set;
+pub mod stored;
 pub mod stream;
 pub mod string;
 pub mod tree;
 pub mod zset;
 
+use crate::codec::DecodeError;
 use crate::ids::Lsn;
-use collection::Collection;
+use collection::Held;
+use stored::{Loaded, StoredCollection};
 use string::{BigString, StoredString};
 
 /// A value that does not fit inline in its entry.
@@ -22,7 +28,9 @@ pub enum Value {
     /// A string whose bytes are pages in the cold tier and not in memory.
     Stored(StoredString),
     /// A collection.
-    Collection(Collection),
+    Collection(Held),
+    /// A collection whose elements are rows of the cold tier and not in memory.
+    StoredCollection(Box<StoredCollection>),
     /// Deltas replayed from the log whose base is a row not read yet.
     Unresolved(Unresolved),
 }
@@ -57,6 +65,21 @@ impl Unresolved {
 }
 
 impl Value {
+    /// Turns a stored value into one in memory.
+    ///
+    /// # Errors
+    /// Edits that waited for the content do not fit it: corruption.
+    pub fn give(&mut self, content: Loaded) -> Result<(), DecodeError> {
+        match (&mut *self, content) {
+            (Value::Stored(stored), Loaded::String(bytes)) => *self = Value::String(stored.load(bytes)),
+            (Value::StoredCollection(stored), Loaded::Collection(held)) => {
+                *self = Value::Collection(stored.load(held)?);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
     /// Heap bytes held, including the box.
     #[must_use]
     pub fn heap_bytes(&self) -> usize {
@@ -64,7 +87,8 @@ impl Value {
             + match self {
                 Value::String(string) => string.heap_bytes(),
                 Value::Stored(stored) => stored.heap_bytes(),
-                Value::Collection(collection) => collection.heap_bytes(),
+                Value::Collection(held) => held.heap_bytes(),
+                Value::StoredCollection(stored) => stored.heap_bytes(),
                 Value::Unresolved(waiting) => waiting.heap_bytes(),
             }
     }
@@ -93,6 +117,18 @@ impl TypeTag {
             TypeTag::Set => "set",
             TypeTag::ZSet => "zset",
             TypeTag::Hash => "hash",
+            TypeTag::Stream => "stream",
+        }
+    }
+
+    /// What OBJECT ENCODING calls a value of this type that is too large for one row.
+    #[must_use]
+    pub fn large_encoding(self) -> &'static str {
+        match self {
+            TypeTag::String => "raw",
+            TypeTag::List => "quicklist",
+            TypeTag::Set | TypeTag::Hash => "hashtable",
+            TypeTag::ZSet => "skiplist",
             TypeTag::Stream => "stream",
         }
     }

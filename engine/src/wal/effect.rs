@@ -19,6 +19,7 @@
 //!   8 PutPaged     flags (1 byte) | deadline? | old hint? | old pages? | incarnation | length
 //!   9 Part         incarnation | first page | bytes
 //!  10 PutCollection flags (1 byte) | deadline? | old hint? | old pages? | type (1 byte) | bytes
+//!  12 PutPagedCollection  flags (1 byte) | deadline? | old hint? | old pages? | type | incarnation | length
 //!  11 Edit         base LSN (0: the key was not there) | type (1 byte) | bytes
 //! ```
 //!
@@ -127,8 +128,10 @@ pub struct Total {
 pub enum StringBody<'a> {
     Int(i64),
     Bytes(&'a [u8]),
-    /// The bytes came as parts and are rows of `elements`.
+    /// The bytes came as parts and are rows of `elements`: those of a string, or of a collection as its
+    /// type encodes it.
     Paged {
+        tag: TypeTag,
         incarnation: Incarnation,
         len: u64,
     },
@@ -210,7 +213,8 @@ pub fn put_effect(out: &mut Vec<u8>, effect: &Effect<'_>) -> usize {
         Change::Append { .. } => 5,
         Change::SetRange { .. } => 6,
         Change::MapDb { .. } => 7,
-        Change::Put { body: StringBody::Paged { .. }, .. } => 8,
+        Change::Put { body: StringBody::Paged { tag: TypeTag::String, .. }, .. } => 8,
+        Change::Put { body: StringBody::Paged { .. }, .. } => 12,
         Change::Part { .. } => 9,
         Change::Put { body: StringBody::Collection { .. }, .. } => 10,
         Change::Edit { .. } => 11,
@@ -238,7 +242,10 @@ pub fn put_effect(out: &mut Vec<u8>, effect: &Effect<'_>) -> usize {
             match body {
                 StringBody::Int(value) => put_zigzag(out, value),
                 StringBody::Bytes(bytes) => put_bytes(out, bytes),
-                StringBody::Paged { incarnation, len } => {
+                StringBody::Paged { tag, incarnation, len } => {
+                    if tag != TypeTag::String {
+                        out.push(tag as u8);
+                    }
                     put_varint(out, incarnation.0);
                     put_varint(out, len);
                 }
@@ -289,7 +296,7 @@ pub fn read_effect<'a>(reader: &mut Reader<'a>) -> Result<Effect<'a>, DecodeErro
     let db = DbId(reader.varint_u32()?);
     let key = if tag == 7 { &[][..] } else { reader.bytes()? };
     let change = match tag {
-        1 | 2 | 8 | 10 => {
+        1 | 2 | 8 | 10 | 12 => {
             let flags = reader.u8()?;
             if flags & !(FLAG_DEADLINE | FLAG_HINT | FLAG_RAW | FLAG_PAGES) != 0 {
                 return Err(reader.error("unknown flags"));
@@ -302,7 +309,11 @@ pub fn read_effect<'a>(reader: &mut Reader<'a>) -> Result<Effect<'a>, DecodeErro
                 1 => StringBody::Bytes(reader.bytes()?),
                 2 => StringBody::Int(reader.zigzag()?),
                 10 => StringBody::Collection { tag: collection_tag(reader)?, bytes: reader.bytes()? },
-                _ => paged(reader)?,
+                12 => {
+                    let tag = collection_tag(reader)?;
+                    paged(reader, tag, u64::MAX)?
+                }
+                _ => paged(reader, TypeTag::String, STRING_MAX as u64)?,
             };
             Change::Put { body, deadline, old, is_raw: flags & FLAG_RAW != 0 }
         }
@@ -326,11 +337,9 @@ pub fn read_effect<'a>(reader: &mut Reader<'a>) -> Result<Effect<'a>, DecodeErro
             page: reader.varint_u32()?,
             bytes: reader.bytes()?,
         },
-        11 => Change::Edit {
-            base: Lsn(reader.varint()?),
-            tag: collection_tag(reader)?,
-            bytes: reader.bytes()?,
-        },
+        11 => {
+            Change::Edit { base: Lsn(reader.varint()?), tag: collection_tag(reader)?, bytes: reader.bytes()? }
+        }
         _ => return Err(reader.error("unknown effect")),
     };
     Ok(Effect { operation, db, key, change })
@@ -341,12 +350,12 @@ fn collection_tag(reader: &mut Reader<'_>) -> Result<TypeTag, DecodeError> {
     tag.ok_or(reader.error("unknown type of collection"))
 }
 
-fn paged<'a>(reader: &mut Reader<'_>) -> Result<StringBody<'a>, DecodeError> {
+fn paged<'a>(reader: &mut Reader<'_>, tag: TypeTag, len_max: u64) -> Result<StringBody<'a>, DecodeError> {
     let (incarnation, len) = (Incarnation(reader.varint()?), reader.varint()?);
-    if len > STRING_MAX as u64 {
-        return Err(reader.error("impossible paged string"));
+    if len > len_max {
+        return Err(reader.error("impossible paged value"));
     }
-    Ok(StringBody::Paged { incarnation, len })
+    Ok(StringBody::Paged { tag, incarnation, len })
 }
 
 fn optional(millis: u64) -> Option<ExpireAt> {
@@ -424,7 +433,11 @@ mod tests {
             Change::Append { base: Lsn::MAX, bytes: b"" },
             Change::SetRange { base: Lsn(1), offset: 1 << 29, bytes: b"xyz" },
             Change::Put {
-                body: StringBody::Paged { incarnation: Incarnation(1 << 50), len: 20 << 20 },
+                body: StringBody::Paged {
+                    tag: TypeTag::String,
+                    incarnation: Incarnation(1 << 50),
+                    len: 20 << 20,
+                },
                 deadline: at,
                 old,
                 is_raw: true,
@@ -433,6 +446,12 @@ mod tests {
             Change::Put {
                 body: StringBody::Collection { tag: TypeTag::ZSet, bytes: b"row" },
                 deadline: at,
+                old,
+                is_raw: false,
+            },
+            Change::Put {
+                body: StringBody::Paged { tag: TypeTag::List, incarnation: Incarnation(3), len: 2 << 30 },
+                deadline: None,
                 old,
                 is_raw: false,
             },

@@ -256,28 +256,7 @@ impl Connection {
                 if wait.is_fetch() && prefetched.is_none() {
                     prefetched = self.prefetch(index + 1..count);
                 }
-                self.session.handle.is_blocked.store(true, Relaxed);
-                let is_paused = wait.is_pause();
-                let is_over = tokio::select! {
-                    biased;
-                    () = wait.ready(&self.state, &mut self.session) => false,
-                    _ = self.shutdown.wait_for(Phase::is_stopping), if is_paused => true,
-                };
-                if is_over {
-                    // The paused command has not begun and never will; those before it have their replies.
-                    self.flush().await?;
-                    return Err(End::Closed);
-                }
-                if self.session.resume.as_ref().is_some_and(|resume| resume.has_turn()) {
-                    prefetched = None;
-                }
-                if let Some(ticket) = prefetched.as_mut().filter(|ticket| !ticket.is_ready()) {
-                    // A failure shows again when the command that needs the record runs.
-                    let _ = ticket.await;
-                }
-                self.session.handle.is_blocked.store(false, Relaxed);
-                self.state.start_batch(&self.worker);
-                self.session.handle.touch(self.worker.now_ms.get());
+                self.wait(wait, &mut prefetched).await?;
             }
             if self.state.evict_always.load(Relaxed) {
                 self.evict_everything().await;
@@ -310,6 +289,33 @@ impl Connection {
         if self.state.shutdown.is_requested() {
             return Err(End::Closed);
         }
+        Ok(())
+    }
+
+    /// Waits until an interrupted command can run again.
+    async fn wait(&mut self, wait: context::Wait, prefetched: &mut Option<FetchTicket>) -> Result<(), End> {
+        self.session.handle.is_blocked.store(true, Relaxed);
+        let is_paused = wait.is_pause();
+        let is_over = tokio::select! {
+            biased;
+            () = wait.ready(&self.state, &mut self.session) => false,
+            _ = self.shutdown.wait_for(Phase::is_stopping), if is_paused => true,
+        };
+        if is_over {
+            // The paused command has not begun and never will; those before it have their replies.
+            self.flush().await?;
+            return Err(End::Closed);
+        }
+        if self.session.resume.as_ref().is_some_and(|resume| resume.has_turn()) {
+            *prefetched = None;
+        }
+        if let Some(ticket) = prefetched.as_mut().filter(|ticket| !ticket.is_ready()) {
+            // A failure shows again when the command that needs the record runs.
+            let _ = ticket.await;
+        }
+        self.session.handle.is_blocked.store(false, Relaxed);
+        self.state.start_batch(&self.worker);
+        self.session.handle.touch(self.worker.now_ms.get());
         Ok(())
     }
 

@@ -1,0 +1,355 @@
+//! A large hash: a tree of fields in the order of their names' hashes, and an index of the deadlines.
+//!
+//! ```text
+//! element   hash of the name (4 bytes, big endian) | name | deadline (varint, 0: none) | value bytes
+//! ```
+//!
+//! The name is length-prefixed, the value ends with the element. The hash is the upper half of
+//! `xxh3_64` with [`HASH_SEED`]; elements are ordered by the bytes of hash and name. Order by hash gives
+//! HSCAN a cursor that stays right whatever is added and removed; nothing depends on hashes being
+//! different, equal ones are just neighbours. Hashes and order are stored: they never change.
+//!
+//! The index counts, per (deadline, hash), the fields that expire then: 20 bytes per field with a
+//! deadline, and O(log n) to find what is due. It is not stored but made again when a hash is loaded.
+
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+use super::Field;
+use super::packed::{varint_len, write_varint};
+use crate::codec::{DecodeError, Reader, put_varint};
+use crate::ids::ExpireAt;
+use crate::value::tree::{self, Layout, Place, Tree};
+
+/// Seed of the hash that orders fields. Stored elements depend on it: it never changes.
+pub(super) const HASH_SEED: u64 = 0x4c75_7848_6173_6831;
+
+/// Elements up to this length are put together on the stack.
+const STACK_BYTES: usize = 256;
+
+/// Rough size of one deadline in the index, with its share of the map's nodes.
+const DEADLINE_BYTES: usize = 32;
+
+/// The order of a hash's elements.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct FieldOrder;
+
+impl Layout for FieldOrder {
+    fn prefix(element: &[u8]) -> u64 {
+        u64::from(hash_in(element)) << 32
+    }
+
+    fn compare(a: &[u8], b: &[u8]) -> Ordering {
+        // A name begins with its length: no key is the beginning of another one.
+        key_of(a).cmp(key_of(b))
+    }
+}
+
+/// The hash of a name.
+pub(super) fn hash_of(name: &[u8]) -> u32 {
+    (xxh3_64_with_seed(name, HASH_SEED) >> 32) as u32
+}
+
+/// The hash in an element.
+fn hash_in(element: &[u8]) -> u32 {
+    element.first_chunk().map_or(0, |hash| u32::from_be_bytes(*hash))
+}
+
+/// The part of an element that orders it.
+fn key_of(element: &[u8]) -> &[u8] {
+    let mut reader = Reader::new(element);
+    let key = reader.take(4).and_then(|_| reader.bytes());
+    if key.is_ok() { &element[..reader.position()] } else { element }
+}
+
+/// The field in an element, if it is one.
+pub(super) fn read_element(element: &[u8]) -> Result<Field<'_>, DecodeError> {
+    let mut reader = Reader::new(element);
+    reader.take(4)?;
+    let name = reader.bytes()?;
+    let deadline = reader.varint()?;
+    let deadline = (deadline != 0).then_some(ExpireAt(deadline));
+    Ok(Field { name, value: reader.rest(), deadline })
+}
+
+/// Builds the element of a field and hands it on.
+fn with_element<T>(hash: u32, field: &Field<'_>, run: impl FnOnce(&[u8]) -> T) -> T {
+    let deadline = field.deadline.map_or(0, |at| at.0);
+    let len =
+        4 + varint_len(field.name.len() as u64) + field.name.len() + varint_len(deadline) + field.value.len();
+    if len > STACK_BYTES {
+        let mut element = Vec::with_capacity(len);
+        put_element(&mut element, hash, field);
+        return run(&element);
+    }
+    let mut stack = [0; STACK_BYTES];
+    stack[..4].copy_from_slice(&hash.to_be_bytes());
+    let mut at = 4 + write_varint(&mut stack[4..], field.name.len() as u64);
+    stack[at..at + field.name.len()].copy_from_slice(field.name);
+    at += field.name.len();
+    at += write_varint(&mut stack[at..], deadline);
+    stack[at..len].copy_from_slice(field.value);
+    run(&stack[..len])
+}
+
+/// Appends the element of a field.
+fn put_element(out: &mut Vec<u8>, hash: u32, field: &Field<'_>) {
+    out.extend_from_slice(&hash.to_be_bytes());
+    put_varint(out, field.name.len() as u64);
+    out.extend_from_slice(field.name);
+    put_varint(out, field.deadline.map_or(0, |at| at.0));
+    out.extend_from_slice(field.value);
+}
+
+/// How many fields expire when, by (deadline, hash of the name).
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Deadlines {
+    counts: BTreeMap<(u64, u32), u32>,
+}
+
+impl Deadlines {
+    fn add(&mut self, deadline: Option<ExpireAt>, hash: u32) {
+        if let Some(at) = deadline {
+            *self.counts.entry((at.0, hash)).or_insert(0) += 1;
+        }
+    }
+
+    fn remove(&mut self, deadline: Option<ExpireAt>, hash: u32) {
+        let Some(at) = deadline else { return };
+        if let Entry::Occupied(mut entry) = self.counts.entry((at.0, hash)) {
+            *entry.get_mut() -= 1;
+            if *entry.get() == 0 {
+                entry.remove();
+            }
+        }
+    }
+
+    /// (deadline, hash, how many fields) of what is due, the earliest first.
+    fn due(&self, now_ms: u64) -> impl Iterator<Item = (u64, u32, u32)> {
+        let due = self.counts.range(..=(now_ms, u32::MAX));
+        due.map(|((deadline, hash), count)| (*deadline, *hash, *count))
+    }
+}
+
+/// A large hash.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Large {
+    pub(super) tree: Tree<FieldOrder>,
+    deadlines: Deadlines,
+    /// While it is being loaded: how many fields there will be.
+    awaited: u64,
+}
+
+impl Large {
+    /// One of these fields, whose names differ.
+    pub(super) fn of<'a>(fields: impl Iterator<Item = Field<'a>>) -> Self {
+        let mut sorted: Vec<(u32, Field<'a>)> = fields.map(|field| (hash_of(field.name), field)).collect();
+        sorted.sort_unstable_by(|a, b| a.0.cmp(&b.0).then_with(|| compare_names(a.1.name, b.1.name)));
+        let mut deadlines = Deadlines::default();
+        for (hash, field) in &sorted {
+            deadlines.add(field.deadline, *hash);
+        }
+        let elements = sorted.iter().map(|(hash, field)| {
+            let mut element = Vec::new();
+            put_element(&mut element, *hash, field);
+            element
+        });
+        Large { tree: Tree::from_sorted(elements), deadlines, awaited: 0 }
+    }
+
+    /// Whether the second name belongs behind the first one.
+    pub(super) fn is_in_order(hash: u32, name: &[u8], next_hash: u32, next_name: &[u8]) -> bool {
+        hash < next_hash || hash == next_hash && compare_names(name, next_name) == Ordering::Less
+    }
+
+    /// One that is going to be loaded.
+    pub(super) fn awaiting(awaited: u64) -> Self {
+        Large { tree: Tree::new(), deadlines: Deadlines::default(), awaited }
+    }
+
+    /// Ends the loading: every element is checked, and the index of deadlines is made.
+    pub(super) fn complete(&mut self) -> Result<(), DecodeError> {
+        if self.tree.len() != std::mem::take(&mut self.awaited) {
+            return Err(DecodeError { what: "a hash has a wrong number of fields", at: 0 });
+        }
+        for element in self.tree.iter() {
+            let field = read_element(element)?;
+            let hash = hash_of(field.name);
+            let key_len = 4 + varint_len(field.name.len() as u64) + field.name.len();
+            if hash_in(element) != hash || key_of(element).len() != key_len {
+                return Err(DecodeError { what: "a field of a hash is in a wrong place", at: 0 });
+            }
+            self.deadlines.add(field.deadline, hash);
+        }
+        Ok(())
+    }
+
+    /// Bytes on the heap.
+    pub(super) fn heap_bytes(&self) -> usize {
+        size_of::<Self>() + self.tree.heap_bytes() + self.deadlines.counts.len() * DEADLINE_BYTES
+    }
+
+    /// The earliest deadline of any field.
+    pub(super) fn next_deadline(&self) -> Option<ExpireAt> {
+        self.deadlines.counts.first_key_value().map(|((at, _), _)| ExpireAt(*at))
+    }
+
+    /// How many fields are past their deadline.
+    pub(super) fn due_count(&self, now_ms: u64) -> u64 {
+        self.deadlines.due(now_ms).map(|(_, _, count)| u64::from(count)).sum()
+    }
+
+    fn find(&self, hash: u32, name: &[u8]) -> Result<Place, Place> {
+        let mut head = [0; 14];
+        head[..4].copy_from_slice(&hash.to_be_bytes());
+        let end = 4 + write_varint(&mut head[4..], name.len() as u64);
+        let head = &head[..end];
+        self.tree.find(u64::from(hash) << 32, |element| {
+            let (theirs, rest) = element.split_at_checked(head.len()).unwrap_or((element, &[]));
+            theirs.cmp(head).then_with(|| rest.get(..name.len()).unwrap_or(rest).cmp(name))
+        })
+    }
+
+    /// The first place of a hash or of what follows it.
+    fn first_of(&self, hash: u32) -> Place {
+        let wanted = hash.to_be_bytes();
+        let order =
+            |element: &[u8]| element.get(..4).unwrap_or(element).cmp(&wanted[..]).then(Ordering::Greater);
+        match self.tree.find(u64::from(hash) << 32, order) {
+            Ok(place) | Err(place) => place,
+        }
+    }
+
+    fn field_at(&self, place: Place) -> Option<Field<'_>> {
+        read_element(self.tree.get(place)?).ok()
+    }
+
+    /// A field by its name.
+    pub(super) fn get(&self, name: &[u8]) -> Option<Field<'_>> {
+        self.field_at(self.find(hash_of(name), name).ok()?)
+    }
+
+    /// A field by its rank in the tree's order.
+    pub(super) fn at_rank(&self, rank: u64) -> Option<Field<'_>> {
+        self.field_at(self.tree.place_at(rank)?)
+    }
+
+    /// All fields in the tree's order.
+    pub(super) fn fields(&self) -> Fields<'_> {
+        Fields(self.tree.iter())
+    }
+
+    /// Adds a field or replaces the one of its name.
+    pub(super) fn set(&mut self, field: Field<'_>) {
+        let hash = hash_of(field.name);
+        match self.find(hash, field.name) {
+            Ok(place) => {
+                let old = self.field_at(place).and_then(|old| old.deadline);
+                if old != field.deadline {
+                    self.deadlines.remove(old, hash);
+                    self.deadlines.add(field.deadline, hash);
+                }
+                with_element(hash, &field, |element| self.tree.replace(place, element));
+            }
+            Err(place) => {
+                self.deadlines.add(field.deadline, hash);
+                with_element(hash, &field, |element| self.tree.insert(place, element));
+            }
+        }
+    }
+
+    /// Removes a field; whether it was there.
+    pub(super) fn remove(&mut self, name: &[u8]) -> bool {
+        let hash = hash_of(name);
+        let Ok(place) = self.find(hash, name) else { return false };
+        let deadline = self.field_at(place).and_then(|field| field.deadline);
+        self.deadlines.remove(deadline, hash);
+        self.tree.remove(place);
+        true
+    }
+
+    /// Gives a field another deadline or none; whether the field is there.
+    pub(super) fn set_deadline(&mut self, name: &[u8], deadline: Option<ExpireAt>) -> bool {
+        let Some(field) = self.get(name) else { return false };
+        if field.deadline != deadline {
+            let value = field.value.to_vec();
+            self.set(Field { name, value: &value, deadline });
+        }
+        true
+    }
+
+    /// Hands out fields past their deadline, the earliest first, until `visit` returns false.
+    pub(super) fn each_due<'a>(&'a self, now_ms: u64, mut visit: impl FnMut(u64, Field<'a>) -> bool) {
+        for (deadline, hash, _) in self.deadlines.due(now_ms) {
+            let first = self.first_of(hash);
+            let mut rank = self.tree.rank(first);
+            for element in self.tree.iter_from(first).take_while(|element| hash_in(element) == hash) {
+                let field = read_element(element).ok();
+                let field = field.filter(|field| field.deadline == Some(ExpireAt(deadline)));
+                if field.is_some_and(|field| !visit(rank, field)) {
+                    return;
+                }
+                rank += 1;
+            }
+        }
+    }
+
+    /// The ranks of the fields past their deadline, in ascending order.
+    pub(super) fn due_ranks(&self, now_ms: u64) -> Vec<u64> {
+        let mut ranks = Vec::new();
+        self.each_due(now_ms, |rank, _| {
+            ranks.push(rank);
+            true
+        });
+        ranks.sort_unstable();
+        ranks
+    }
+
+    /// Hands out the fields from hash `cursor` on, at least `count` if there are as many, and all of
+    /// those of the last hash; returns the hash to go on with, 0 at the end.
+    pub(super) fn scan<'a>(&'a self, cursor: u64, count: u64, mut visit: impl FnMut(Field<'a>)) -> u64 {
+        let Ok(from) = u32::try_from(cursor) else { return 0 };
+        let mut last = None;
+        let mut seen = 0;
+        for element in self.tree.iter_from(self.first_of(from)) {
+            let hash = hash_in(element);
+            if seen >= count && last.is_some_and(|last| last != hash) {
+                return u64::from(hash);
+            }
+            if let Ok(field) = read_element(element) {
+                visit(field);
+            }
+            last = Some(hash);
+            seen += 1;
+        }
+        0
+    }
+}
+
+/// The order of two names with the same hash: that of their bytes with the length before them. Few are
+/// ever compared.
+fn compare_names(a: &[u8], b: &[u8]) -> Ordering {
+    let key = |name: &[u8]| {
+        let mut out = Vec::with_capacity(name.len() + 4);
+        put_varint(&mut out, name.len() as u64);
+        out.extend_from_slice(name);
+        out
+    };
+    key(a).cmp(&key(b))
+}
+
+/// Walks the fields of a large hash.
+#[derive(Clone)]
+pub(super) struct Fields<'a>(tree::Iter<'a>);
+
+impl<'a> Iterator for Fields<'a> {
+    type Item = Field<'a>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Field<'a>> {
+        read_element(self.0.next()?).ok()
+    }
+}

@@ -1,0 +1,144 @@
+//! Values whose content is rows of `elements` and not in memory: where it is, and a collection of which
+//! only the header is in memory.
+//!
+//! A string and a collection that was built from parts are *pages*: their bytes, cut evenly. A collection
+//! too large for one row is *nodes*: pieces that its type cut, each under its own key.
+//!
+//! Only replay, which reads no rows, leaves edits waiting at a stored collection. They are made when the
+//! content is read.
+
+use super::TypeTag;
+use super::collection::{Collection, Held};
+use crate::codec::DecodeError;
+use crate::ids::Incarnation;
+
+/// Where the content of a value is.
+#[derive(Debug, Clone, PartialEq)]
+pub enum StoredAt {
+    /// A string: `len` bytes in pages.
+    String { incarnation: Incarnation, len: u64 },
+    /// A collection: `len` bytes in pages, as its type encodes it.
+    Pages { tag: TypeTag, incarnation: Incarnation, len: u64 },
+    /// A collection: nodes, and what its type keeps outside of them.
+    Nodes { tag: TypeTag, incarnation: Incarnation, header: Box<[u8]> },
+}
+
+impl StoredAt {
+    /// Names the rows.
+    #[must_use]
+    pub fn incarnation(&self) -> Incarnation {
+        match self {
+            StoredAt::String { incarnation, .. }
+            | StoredAt::Pages { incarnation, .. }
+            | StoredAt::Nodes { incarnation, .. } => *incarnation,
+        }
+    }
+}
+
+/// The content of a stored value.
+#[derive(Debug)]
+pub enum Loaded {
+    String(Vec<u8>),
+    Collection(Held),
+}
+
+impl Loaded {
+    /// Memory that it takes, bytes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        match self {
+            Loaded::String(bytes) => bytes.len(),
+            Loaded::Collection(held) => held.heap_bytes(),
+        }
+    }
+}
+
+/// A collection without its elements. Never [`StoredAt::String`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct StoredCollection {
+    pub at: StoredAt,
+    edits: Vec<Box<[u8]>>,
+}
+
+impl StoredCollection {
+    /// A collection whose content is rows.
+    #[must_use]
+    pub fn new(at: StoredAt) -> Self {
+        StoredCollection { at, edits: Vec::new() }
+    }
+
+    /// What the key holds.
+    #[must_use]
+    pub fn type_tag(&self) -> TypeTag {
+        match self.at {
+            StoredAt::String { .. } => TypeTag::String,
+            StoredAt::Pages { tag, .. } | StoredAt::Nodes { tag, .. } => tag,
+        }
+    }
+
+    /// Whether edits wait for the content.
+    #[must_use]
+    pub fn has_edits(&self) -> bool {
+        !self.edits.is_empty()
+    }
+
+    /// Queues an edit.
+    pub fn edit(&mut self, edit: &[u8]) {
+        self.edits.push(Box::from(edit));
+    }
+
+    /// Makes the edits that wait.
+    ///
+    /// # Errors
+    /// One does not fit the content: corruption.
+    pub fn load(&self, mut held: Held) -> Result<Held, DecodeError> {
+        for edit in &self.edits {
+            held.value.apply(edit)?;
+        }
+        Ok(held)
+    }
+
+    /// Heap bytes held.
+    #[must_use]
+    pub fn heap_bytes(&self) -> usize {
+        let header = match &self.at {
+            StoredAt::Nodes { header, .. } => header.len(),
+            _ => 0,
+        };
+        let edits: usize = self.edits.iter().map(|edit| edit.len()).sum();
+        size_of::<Self>() + header + self.edits.capacity() * size_of::<Box<[u8]>>() + edits
+    }
+}
+
+/// Puts a collection together from its nodes.
+pub struct NodeLoader {
+    value: Collection,
+    incarnation: Incarnation,
+}
+
+impl NodeLoader {
+    /// Begins with the header.
+    ///
+    /// # Errors
+    /// It does not decode: corruption.
+    pub fn new(tag: TypeTag, incarnation: Incarnation, header: &[u8]) -> Result<Self, DecodeError> {
+        Ok(NodeLoader { value: Collection::begin_load(tag, header)?, incarnation })
+    }
+
+    /// Adds a node; they come in the order of their keys.
+    ///
+    /// # Errors
+    /// It does not decode or does not follow the one before: corruption.
+    pub fn push(&mut self, key: &[u8], body: &[u8]) -> Result<(), DecodeError> {
+        self.value.push_node(key, body)
+    }
+
+    /// The collection, with nothing dirty.
+    ///
+    /// # Errors
+    /// Nodes are missing: corruption.
+    pub fn finish(mut self) -> Result<Held, DecodeError> {
+        self.value.end_load()?;
+        Ok(Held::of_nodes(self.value, self.incarnation))
+    }
+}
