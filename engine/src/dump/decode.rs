@@ -26,9 +26,7 @@ pub(super) fn read(
 ) -> Result<(), DumpError> {
     match value_type {
         RdbType::String => Err(DumpError::BadData),
-        RdbType::List => {
-            repeat(reader, |reader| reader.text(|element| sink.element(element)))
-        }
+        RdbType::List => repeat(reader, |reader| reader.text(|element| sink.element(element))),
         RdbType::Set => repeat(reader, |reader| reader.text(|member| sink.member(member))),
         RdbType::ZSet => repeat(reader, |reader| scored(reader, RdbReader::double_text, sink)),
         RdbType::ZSet2 => repeat(reader, |reader| scored(reader, RdbReader::double, sink)),
@@ -41,9 +39,9 @@ pub(super) fn read(
                 pair(reader, |_| Ok(deadline), sink)
             })
         }
-        RdbType::ListQuicklist | RdbType::ListQuicklist2 => repeat(reader, |reader| {
-            node(reader, value_type == RdbType::ListQuicklist2, sink)
-        }),
+        RdbType::ListQuicklist | RdbType::ListQuicklist2 => {
+            repeat(reader, |reader| node(reader, value_type == RdbType::ListQuicklist2, sink))
+        }
         RdbType::HashZipmap => {
             read_zipmap(&reader.blob()?, &mut |field, value| sink.field(field, value, None))
         }

@@ -75,11 +75,7 @@ fn time(reader: &mut RdbReader<'_>) -> Result<u64, DumpError> {
     Ok(u64::try_from(reader.time_ms()?).unwrap_or(0))
 }
 
-fn state(
-    value_type: RdbType,
-    reader: &mut RdbReader<'_>,
-    found: &Found,
-) -> Result<StreamState, DumpError> {
+fn state(value_type: RdbType, reader: &mut RdbReader<'_>, found: &Found) -> Result<StreamState, DumpError> {
     let len = reader.read_len()?;
     let mut state = StreamState { last_id: id(reader)?, ..StreamState::default() };
     if value_type == RdbType::Stream {
@@ -96,11 +92,7 @@ fn state(
     Ok(state)
 }
 
-fn node(
-    reader: &mut RdbReader<'_>,
-    found: &mut Found,
-    sink: &mut dyn ObjectSink,
-) -> Result<(), DumpError> {
+fn node(reader: &mut RdbReader<'_>, found: &mut Found, sink: &mut dyn ObjectSink) -> Result<(), DumpError> {
     let key = reader.blob()?;
     let base = EntryId::from_bytes(key.as_ref().try_into().map_err(|_| DumpError::BadData)?);
     if found.node.is_some_and(|before| before >= base) {

@@ -120,7 +120,8 @@ impl<'a> Entries<'a> for Listpack<'a> {
 /// The entry at the start of `bytes` and its length without the back length.
 fn split_entry(bytes: &[u8]) -> Option<(Entry<'_>, usize)> {
     let (&first, after) = bytes.split_first()?;
-    let string = |skip: usize, len: usize| Some((Entry::Bytes(after.get(skip..)?.get(..len)?), 1 + skip + len));
+    let string =
+        |skip: usize, len: usize| Some((Entry::Bytes(after.get(skip..)?.get(..len)?), 1 + skip + len));
     Some(match first {
         0..0x80 => (Entry::Int(i64::from(first)), 1),
         0x80..0xc0 => string(0, usize::from(first & 0x3f))?,

@@ -91,7 +91,8 @@ fn split_length(bytes: &[u8]) -> Option<(usize, &[u8])> {
 /// The entry whose encoding starts `bytes`, and the length of both.
 fn split_ziplist_entry(bytes: &[u8]) -> Option<(Entry<'_>, usize)> {
     let (&first, after) = bytes.split_first()?;
-    let string = |skip: usize, len: usize| Some((Entry::Bytes(after.get(skip..)?.get(..len)?), 1 + skip + len));
+    let string =
+        |skip: usize, len: usize| Some((Entry::Bytes(after.get(skip..)?.get(..len)?), 1 + skip + len));
     let int = |len: usize| Some((Entry::Int(int_le(after.get(..len)?)), 1 + len));
     match first {
         0..0x40 => string(0, usize::from(first)),

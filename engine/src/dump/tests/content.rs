@@ -62,7 +62,10 @@ impl Content {
             stream.groups.sort_by(|a, b| a.name.cmp(&b.name));
             for group in &mut stream.groups {
                 group.consumers.sort_by(|a, b| a.name.cmp(&b.name));
-                group.consumers.iter_mut().for_each(|consumer| consumer.pending.sort_by_key(|entry| entry.id));
+                group
+                    .consumers
+                    .iter_mut()
+                    .for_each(|consumer| consumer.pending.sort_by_key(|entry| entry.id));
             }
         }
         content
@@ -138,7 +141,10 @@ impl ObjectSink for Content {
 
     fn field(&mut self, field: &[u8], value: &[u8], deadline_ms: Option<u64>) {
         let Content::Hash(fields) = self else { panic!("not a hash") };
-        assert!(fields.insert(field.to_vec(), (value.to_vec(), deadline_ms)).is_none(), "fields are distinct");
+        assert!(
+            fields.insert(field.to_vec(), (value.to_vec(), deadline_ms)).is_none(),
+            "fields are distinct"
+        );
     }
 
     fn entry(&mut self, id: EntryId, fields: EntryFields<'_>) {

@@ -1,3 +1,6 @@
+mod collections;
+mod content;
+
 use proptest::prelude::*;
 
 use super::*;
