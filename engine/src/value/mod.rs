@@ -1,5 +1,6 @@
 //! The data types: what a key can hold beyond a short inline string.
 
+pub mod sort;
 pub mod string;
 
 use crate::ids::Lsn;
