@@ -138,7 +138,11 @@ fn node(reader: &mut RdbReader<'_>, is_marked: bool, sink: &mut dyn ObjectSink) 
     let container = if is_marked { reader.read_len()? } else { NODE_PACKED };
     match container {
         NODE_PLAIN => reader.text(|element| {
-            if element.is_empty() { Err(DumpError::BadData) } else { Ok(sink.element(element)) }
+            if element.is_empty() {
+                return Err(DumpError::BadData);
+            }
+            sink.element(element);
+            Ok(())
         })?,
         NODE_PACKED if is_marked => elements(&mut Listpack::open(&reader.blob()?)?, sink),
         NODE_PACKED => elements(&mut Ziplist::open(&reader.blob()?)?, sink),

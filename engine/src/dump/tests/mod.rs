@@ -1,3 +1,5 @@
+//! Payloads of strings, and the footer that all payloads have.
+
 mod collections;
 mod content;
 

@@ -5,7 +5,7 @@ use super::{REGISTERS, RUN_BITS};
 /// The highest value of a register.
 pub(super) const REGISTER_MAX: u8 = 63;
 /// 0.5 / ln 2.
-const ALPHA: f64 = 0.721_347_520_444_481_703_680;
+const ALPHA: f64 = 0.721_347_520_444_481_7;
 /// What Redis caches for a sketch whose registers are all full: the estimate is infinite.
 const INFINITE: u64 = 1 << 63;
 
