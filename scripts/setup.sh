@@ -71,7 +71,7 @@ if [ ${#missing[@]} -gt 0 ]; then
 fi
 
 if ! command -v cargo >/dev/null; then
-    echo "setup: cargo is missing; install Rust 1.88 or newer with rustup" >&2
+    echo "setup: cargo is missing; install Rust 1.89 or newer with rustup" >&2
     exit 1
 fi
 

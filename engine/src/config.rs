@@ -58,6 +58,8 @@ pub struct EngineConfig {
     pub is_background: bool,
     /// What of the cold tier's I/O bypasses the page cache.
     pub direct: DirectIo,
+    /// Files that the cold tier keeps open at most, whatever budget and system allow.
+    pub cold_files_max: u64,
     /// Randomness for a new store's id and hash seed.
     pub entropy: [u64; 2],
     /// Invariants to break, one bit each; needs the feature `failpoints`.
@@ -89,6 +91,7 @@ impl EngineConfig {
             read_threads: 8,
             is_background: true,
             direct: DirectIo::default(),
+            cold_files_max: u64::MAX,
             entropy: [0x6c75_785f_7374_6f72, 0x6861_7368_5f73_6565],
             failpoints: 0,
         }

@@ -88,16 +88,12 @@ impl Engine {
         let identity = Identity::open(&**files, dir, config.entropy)?;
         let cold = open_cold(&config)?;
         let state = read_cold_state(&*cold)?;
-        let hot_limit = usize::try_from(config.maxmemory / 100 * 60).unwrap_or(usize::MAX);
-        let store = Arc::new(Store::new(identity.hash_seed, identity.openings, cold, hot_limit));
-        store.note_opening(UsedAt::new(config.clock.unix_ms()));
-        store.filter_limit.store(filter_limit(config.maxmemory), Ordering::Relaxed);
-        #[cfg(feature = "failpoints")]
-        store.failpoints.set(config.failpoints);
-        store.snapshots.set_maxmemory(config.maxmemory);
-        store.pins.set_limit(commit_max(config.maxmemory));
+        let store = new_store(&config, &identity, cold);
         let redo_lsn = state.marker.as_ref().map_or(Lsn(0), |marker| marker.redo_lsn);
+        let replay_started = config.clock.monotonic_ns();
         let (wal, wal_report, highest, generation) = recover(&config, &identity, &store, &state)?;
+        let replay_ms = (config.clock.monotonic_ns() - replay_started) / 1_000_000;
+        let replayed = (wal_report.bytes, replay_ms);
         let core = Arc::new(Core {
             promoter: Promoter::new(Arc::clone(&store)),
             store,
@@ -105,8 +101,15 @@ impl Engine {
             hook: Hook::default(),
             commit_max: AtomicUsize::new(commit_max(config.maxmemory)),
         });
-        let keeper =
-            Keeper::new(Arc::clone(&core), &config, identity.store_id, highest, redo_lsn, generation);
+        let keeper = Keeper::new(
+            Arc::clone(&core),
+            &config,
+            identity.store_id,
+            highest,
+            redo_lsn,
+            generation,
+            replayed,
+        );
         keeper.configure(&config);
         let reaper = Reaper::new(Arc::clone(&core), Arc::clone(&config.clock));
         let disk = DiskGuard::new(
@@ -318,8 +321,8 @@ impl Engine {
         &self.shared.disk
     }
 
-    /// Changes the bound on the memory of the process: the hot tier follows within a second. The
-    /// size of log segments and of the table cache stays as it was at the opening.
+    /// Changes the bound on the memory of the process: the hot tier follows within a second, the largest
+    /// commit, the longest tail, filters, cache and memtables at once. The size of log segments stays.
     pub fn set_maxmemory(&self, bytes: u64) {
         let shared = &self.shared;
         shared.core.commit_max.store(commit_max(bytes), Ordering::Relaxed);
@@ -444,6 +447,19 @@ fn recover(
     Ok((wal, report, highest, generation))
 }
 
+/// An empty store over the cold tier, with its bounds.
+fn new_store(config: &EngineConfig, identity: &Identity, cold: Arc<dyn ColdStore>) -> Arc<Store> {
+    let hot_limit = usize::try_from(config.maxmemory / 100 * 60).unwrap_or(usize::MAX);
+    let store = Arc::new(Store::new(identity.hash_seed, identity.openings, cold, hot_limit));
+    store.note_opening(UsedAt::new(config.clock.unix_ms()));
+    store.filter_limit.store(filter_limit(config.maxmemory), Ordering::Relaxed);
+    #[cfg(feature = "failpoints")]
+    store.failpoints.set(config.failpoints);
+    store.snapshots.set_maxmemory(config.maxmemory);
+    store.pins.set_limit(commit_max(config.maxmemory));
+    store
+}
+
 /// Bytes that one filter of cold keys may use: a sixteenth of the memory bound for all shards of one
 /// large database.
 fn filter_limit(maxmemory: u64) -> usize {
@@ -483,6 +499,8 @@ fn open_cold(config: &EngineConfig) -> Result<Arc<dyn ColdStore>> {
             use crate::tier::rocks::{RocksConfig, RocksStore};
             let mut rocks = RocksConfig::for_budget(config.dir.join("cold"), config.maxmemory);
             rocks.direct = config.direct;
+            let files_max = usize::try_from(config.cold_files_max).unwrap_or(usize::MAX);
+            rocks.max_open_files = rocks.max_open_files.min(files_max);
             Ok(Arc::new(RocksStore::open(rocks)?))
         }
     }
@@ -493,7 +511,9 @@ fn open_cold(config: &EngineConfig) -> Result<Arc<dyn ColdStore>> {
 fn find_dead_databases(store: &Store, last: Lsn) -> Result<()> {
     find_dead_rows(store, Family::Keys, last)?;
     // A value that was being built has no row of its own.
-    find_dead_rows(store, Family::Elements, last)
+    find_dead_rows(store, Family::Elements, last)?;
+    // And a crash may have come between the drops of the families.
+    find_dead_rows(store, Family::Expires, last)
 }
 
 fn find_dead_rows(store: &Store, family: Family, last: Lsn) -> Result<()> {
@@ -517,16 +537,26 @@ fn find_dead_rows(store: &Store, family: Family, last: Lsn) -> Result<()> {
     }
 }
 
+/// How often, and with which pause, a locked folder is tried: a process that was killed holds it until the
+/// kernel has taken its memory apart, and its successor may start before that.
+#[cfg(feature = "rocks")]
+const LOCK_TRIES: u32 = 100;
+#[cfg(feature = "rocks")]
+const LOCK_PAUSE: std::time::Duration = std::time::Duration::from_millis(20);
+
 #[cfg(feature = "rocks")]
 fn lock_folder(dir: &Path) -> Result<std::fs::File> {
     let path = dir.join("LOCK");
     let open = std::fs::OpenOptions::new().create(true).truncate(false).write(true).open(&path);
     let file = open.map_err(|e| Error::first_write("open", dir, &path, e))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(std::fs::TryLockError::WouldBlock) => Err(Error::InUse { path: dir.to_path_buf() }),
-        Err(std::fs::TryLockError::Error(error)) => Err(Error::io("lock", &path, error)),
+    for _ in 0..LOCK_TRIES {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(std::fs::TryLockError::WouldBlock) => std::thread::sleep(LOCK_PAUSE),
+            Err(std::fs::TryLockError::Error(error)) => return Err(Error::io("lock", &path, error)),
+        }
     }
+    Err(Error::InUse { path: dir.to_path_buf() })
 }
 
 /// Runs a thread's work. A panic latches the store, as a failed write does: what the thread was about

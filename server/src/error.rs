@@ -17,6 +17,11 @@ pub enum ServerError {
     UnixSocket { path: PathBuf, source: io::Error },
     #[error("Configured to not listen anywhere, exiting.")]
     NowhereToListen,
+    #[error(
+        "Your current 'ulimit -n' of {limit} is not enough for the server to start. Please increase your open \
+         file limit to at least {needed}. Exiting."
+    )]
+    TooFewDescriptors { limit: u64, needed: u64 },
     #[error("Could not write {what} {path}: {source}")]
     File { what: &'static str, path: PathBuf, source: io::Error },
     #[error("Could not start {what}: {source}")]

@@ -11,6 +11,7 @@ pub mod clock;
 pub mod commands;
 pub mod config;
 pub mod connection;
+pub mod descriptors;
 pub mod dispatch;
 pub mod error;
 pub mod latency;

@@ -180,7 +180,7 @@ async fn accept_tcp(listener: TcpListener, state: Arc<ServerState>, inboxes: Arc
         if let Err(error) = tune(&stream, &config) {
             tracing::debug!(%peer, %error, "could not set the options of a socket");
         }
-        if let Some(refusal) = refusal(&state, &config, is_loopback) {
+        if let Some(refusal) = refusal(&inboxes, &config, is_loopback) {
             // The client is turned away; whether it still reads the reason is its affair.
             let _ = stream.try_write(refusal);
             state.rejected_connections.fetch_add(1, Relaxed);
@@ -209,7 +209,7 @@ async fn accept_unix(
             }
         };
         let config = state.config.load();
-        if let Some(refusal) = refusal(&state, &config, true) {
+        if let Some(refusal) = refusal(&inboxes, &config, true) {
             // As above.
             let _ = stream.try_write(refusal);
             state.rejected_connections.fetch_add(1, Relaxed);
@@ -236,8 +236,11 @@ async fn after_failed_accept(error: &io::Error) {
 }
 
 /// Why a new client is turned away, if it is.
-fn refusal(state: &ServerState, config: &Config, is_local: bool) -> Option<&'static [u8]> {
-    if state.clients.len() as u64 >= config.maxclients.unsigned_abs() {
+///
+/// Connections that no worker has looked at yet count as well: each holds a descriptor.
+fn refusal(inboxes: &[Inbox], config: &Config, is_local: bool) -> Option<&'static [u8]> {
+    let connections: usize = inboxes.iter().map(|inbox| inbox.load.load(Relaxed)).sum();
+    if connections as u64 >= config.maxclients.unsigned_abs() {
         return Some(TOO_MANY);
     }
     let is_protected = config.protected_mode && config.requirepass.is_empty();

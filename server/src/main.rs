@@ -1,6 +1,6 @@
 //! The `lux` binary: arguments, configuration, run.
 
-use std::ffi::c_char;
+use std::ffi::{OsString, c_char};
 use std::process::ExitCode;
 
 use clap::{Arg, Command};
@@ -47,10 +47,10 @@ fn command_line() -> Command {
 }
 
 fn main() -> ExitCode {
-    let args: Vec<String> = std::env::args().skip(1).collect();
-    match args.first().map(String::as_str) {
-        Some("-h" | "--help" | "-V" | "--version" | "-v") => {
-            let first = if args[0] == "-v" { "--version" } else { &args[0] };
+    let args: Vec<OsString> = std::env::args_os().skip(1).collect();
+    match args.first().and_then(|arg| arg.to_str()) {
+        Some(first @ ("-h" | "--help" | "-V" | "--version" | "-v")) => {
+            let first = if first == "-v" { "--version" } else { first };
             // clap prints what was asked for and exits.
             command_line().get_matches_from(["lux", first]);
         }
@@ -61,10 +61,8 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn start(args: &[String]) -> ExitCode {
-    let environment = std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-    let result = sources::load(args, environment).map_err(Into::into).and_then(|loaded| {
+fn start(args: &[OsString]) -> ExitCode {
+    let result = sources::load(args, std::env::vars_os()).map_err(Into::into).and_then(|loaded| {
         let level = logging::start(&loaded.config)?;
         server::run(loaded, level)
     });

@@ -24,6 +24,7 @@ use crate::config::sources::Loaded;
 use crate::config::{Config, ConfigStore};
 use crate::connection::stream::Stream;
 use crate::connection::{Connection, Pool};
+use crate::descriptors::Descriptors;
 use crate::dispatch::command_table::table;
 use crate::error::ServerError;
 use crate::listener::{Accepted, Inbox, Listeners};
@@ -38,11 +39,14 @@ use crate::{allocator, storage};
 const BLOCKING_THREADS_MAX: usize = 4;
 
 /// Runs a server until it is asked to stop. Everything acknowledged is safe when this returns.
-pub fn run(loaded: Loaded, level: LevelHandle) -> Result<(), ServerError> {
+pub fn run(mut loaded: Loaded, level: LevelHandle) -> Result<(), ServerError> {
+    ignore_hangup();
+    warn_of_settings(&loaded);
+    let descriptors = Descriptors::share_out(&mut loaded.config)?;
     let config = &loaded.config;
     // The store first: a folder in use says more than a port in use.
-    let engine = storage::open(config)?;
-    let served = serve(engine.clone(), loaded, level);
+    let engine = storage::open(config, &descriptors)?;
+    let served = serve(engine.clone(), loaded, descriptors, level);
     // DURABILITY: the log is synced and a checkpoint made. A crash right here loses nothing either:
     // what was acknowledged is in the log.
     let closed = engine.close();
@@ -52,14 +56,36 @@ pub fn run(loaded: Loaded, level: LevelHandle) -> Result<(), ServerError> {
     Ok(())
 }
 
+/// The end of the terminal that the server was started from does not end the server, as in Redis.
+fn ignore_hangup() {
+    // SAFETY: SIG_IGN is a disposition that every signal but SIGKILL and SIGSTOP takes; no handler runs.
+    unsafe { libc::signal(libc::SIGHUP, libc::SIG_IGN) };
+}
+
+/// Names what was set and does nothing.
+fn warn_of_settings(loaded: &Loaded) {
+    let Loaded { without_effect, unknown_variables, .. } = loaded;
+    if !without_effect.is_empty() {
+        tracing::warn!("these settings of Redis have no effect here: {}", without_effect.join(", "));
+    }
+    if !unknown_variables.is_empty() {
+        tracing::warn!("these environment variables name no parameter: {}", unknown_variables.join(", "));
+    }
+}
+
 /// Serves clients until the shutdown is asked for.
-fn serve(engine: Engine, loaded: Loaded, level: LevelHandle) -> Result<(), ServerError> {
-    let Loaded { config, defaults, file } = loaded;
+fn serve(
+    engine: Engine,
+    loaded: Loaded,
+    descriptors: Descriptors,
+    level: LevelHandle,
+) -> Result<(), ServerError> {
+    let Loaded { config, defaults, file, .. } = loaded;
     let listeners = Listeners::open(&config)?;
     let store = ConfigStore::new(config.clone(), defaults, file);
-    let state = Arc::new(ServerState::new(engine, store, level, table().all().len()));
+    let state = Arc::new(ServerState::new(engine, store, descriptors, level, table().all().len()));
     state.tcp_port.store(config.port.unsigned_abs(), Relaxed);
-    let pidfile = PidFile::write(&config)?;
+    let pidfile = PidFile::write(&config);
     let (inboxes, workers) = start_workers(&state)?;
     state.startup_memory.store(allocator::numbers()[0], Relaxed);
     banner(&config, &state);
@@ -91,7 +117,7 @@ async fn control(state: Arc<ServerState>, listeners: Listeners, inboxes: Vec<Inb
     tokio::select! {
         accepted = listeners.accept(state.clone(), inboxes) => accepted?,
         () = keep_time(&state) => {}
-        _ = phase.wait_for(|phase| *phase == Phase::Stopping) => {}
+        _ = phase.wait_for(Phase::is_stopping) => {}
     }
     signals.abort();
     // One that is paused would keep its worker from ending.
@@ -217,13 +243,18 @@ async fn work(
                 }
             }
             Some(_) = connections.join_next() => {}
-            _ = phase.wait_for(|phase| *phase == Phase::Stopping) => break,
+            _ = phase.wait_for(Phase::is_stopping) => break,
         }
     }
     let patience = Duration::from_secs(state.config.load().shutdown_timeout.unsigned_abs());
     let all_done = async { while connections.join_next().await.is_some() {} };
-    if tokio::time::timeout(patience, all_done).await.is_err() {
-        tracing::warn!("some commands did not finish before shutdown-timeout");
+    // Whoever is left is cut off: nothing that was not acknowledged is promised.
+    tokio::select! {
+        () = all_done => {}
+        () = tokio::time::sleep(patience) => {
+            tracing::warn!("some clients did not finish or read within shutdown-timeout");
+        }
+        _ = phase.wait_for(|phase| *phase == Phase::StoppingNow) => {}
     }
 }
 
@@ -285,17 +316,19 @@ fn banner(config: &Config, state: &ServerState) {
 struct PidFile<'c>(Option<&'c Path>);
 
 impl<'c> PidFile<'c> {
-    fn write(config: &'c Config) -> Result<Self, ServerError> {
+    /// Without the file the server runs all the same, as Redis does.
+    fn write(config: &'c Config) -> Self {
         if config.pidfile.is_empty() {
-            return Ok(PidFile(None));
+            return PidFile(None);
         }
         let path = Path::new(&config.pidfile);
-        fs::write(path, format!("{}\n", std::process::id())).map_err(|source| ServerError::File {
-            what: "the pid file",
-            path: path.to_path_buf(),
-            source,
-        })?;
-        Ok(PidFile(Some(path)))
+        match fs::write(path, format!("{}\n", std::process::id())) {
+            Ok(()) => PidFile(Some(path)),
+            Err(error) => {
+                tracing::warn!(%error, path = %path.display(), "could not write the pid file");
+                PidFile(None)
+            }
+        }
     }
 }
 

@@ -173,6 +173,11 @@ impl ClientHandle {
         }
     }
 
+    /// Notes that bytes went from or to the client: what `timeout` and CLIENT LIST's `idle` count from.
+    pub fn touch(&self, now_ms: u64) {
+        self.last_active_unix_ms.store(now_ms, Relaxed);
+    }
+
     /// Ends the connection as soon as its task looks; it is woken if it waits.
     pub fn kill(&self) {
         self.killed.store(true, Relaxed);

@@ -13,6 +13,7 @@ use tokio::sync::{Semaphore, watch};
 use crate::clients::{ClientRegistry, Pause};
 use crate::clock;
 use crate::config::ConfigStore;
+use crate::descriptors::Descriptors;
 use crate::latency::LatencyMonitor;
 use crate::logging::{self, LevelHandle};
 use crate::session::Session;
@@ -24,6 +25,7 @@ use crate::storage;
 pub struct ServerState {
     pub engine: Engine,
     pub config: ConfigStore,
+    pub descriptors: Descriptors,
     pub log_level: LevelHandle,
     pub clients: ClientRegistry,
     pub pause: Pause,
@@ -53,11 +55,18 @@ pub struct ServerState {
 impl ServerState {
     /// The state of a server that starts now; `commands` is how many commands are counted.
     #[must_use]
-    pub fn new(engine: Engine, config: ConfigStore, log_level: LevelHandle, commands: usize) -> Self {
+    pub fn new(
+        engine: Engine,
+        config: ConfigStore,
+        descriptors: Descriptors,
+        log_level: LevelHandle,
+        commands: usize,
+    ) -> Self {
         let workers = usize::try_from(config.load().io_threads).unwrap_or(1).max(1);
         ServerState {
             engine,
             config,
+            descriptors,
             log_level,
             clients: ClientRegistry::default(),
             pause: Pause::default(),
@@ -157,6 +166,16 @@ pub enum Phase {
     Running,
     /// Connections finish the batch they are in and close.
     Stopping,
+    /// Connections close as soon as they wait for anything.
+    StoppingNow,
+}
+
+impl Phase {
+    /// Whether the server is on its way out.
+    #[must_use]
+    pub fn is_stopping(&self) -> bool {
+        *self != Phase::Running
+    }
 }
 
 /// Asks everything to stop.
@@ -173,12 +192,23 @@ impl Default for Shutdown {
 impl Shutdown {
     /// Starts the shutdown; asking again changes nothing.
     pub fn request(&self) {
-        self.phase.send_replace(Phase::Stopping);
+        self.phase.send_if_modified(|phase| {
+            let is_new = !phase.is_stopping();
+            if is_new {
+                *phase = Phase::Stopping;
+            }
+            is_new
+        });
+    }
+
+    /// Starts the shutdown, or cuts the one that is under way short.
+    pub fn request_now(&self) {
+        self.phase.send_replace(Phase::StoppingNow);
     }
 
     #[must_use]
     pub fn is_requested(&self) -> bool {
-        *self.phase.borrow() == Phase::Stopping
+        self.phase.borrow().is_stopping()
     }
 
     #[must_use]

@@ -79,6 +79,7 @@ impl WorkerStats {
             &self.bytes_out,
             &self.reads,
             &self.writes,
+            &self.connections,
             &self.errors_total,
         ];
         for counter in totals {

@@ -15,13 +15,14 @@ use lux_engine::{Cold, Engine, EngineConfig, Error, Result};
 
 use crate::allocator::{self, JemallocPages};
 use crate::config::Config;
+use crate::descriptors::Descriptors;
 use crate::machine;
 
 /// With less memory than this for the page cache, compactions would push out of it what is read.
 const ROOM_MIN: u64 = 1 << 30;
 
 /// Opens the data folder.
-pub fn open(config: &Config) -> Result<Engine> {
+pub fn open(config: &Config, descriptors: &Descriptors) -> Result<Engine> {
     let files = Arc::new(SystemFiles);
     let clock = Arc::new(SystemClock::new());
     let maxmemory = config.maxmemory.unsigned_abs();
@@ -32,6 +33,7 @@ pub fn open(config: &Config) -> Result<Engine> {
     engine.fsync = fsync(config);
     engine.checkpoint_interval_ms = checkpoint_interval_ms(config);
     engine.direct = direct_io(&config.cold_direct_io, machine::memory_bytes().saturating_sub(maxmemory));
+    engine.cold_files_max = descriptors.cold_files;
     engine.entropy = entropy()?;
     Engine::open(engine)
 }

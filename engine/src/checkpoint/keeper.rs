@@ -28,6 +28,8 @@ use crate::txn::Core;
 
 /// How long the keeper sleeps when nothing presses.
 const IDLE: Duration = Duration::from_millis(50);
+/// How long it waits before it writes again when there was no disk space.
+const NO_SPACE: Duration = Duration::from_millis(200);
 /// Time between two looks at memory when it is half full, and when it is nearly full.
 const GOVERN: Duration = Duration::from_millis(10);
 const GOVERN_FULL: Duration = Duration::from_millis(3);
@@ -85,6 +87,10 @@ impl Reply {
         }
     }
 
+    fn is_set(&self) -> bool {
+        self.outcome.lock().is_some()
+    }
+
     fn set(&self, outcome: Result<RoundReport>) {
         *self.outcome.lock() = Some(outcome);
         self.done.notify_all();
@@ -102,12 +108,16 @@ pub struct Keeper {
     wake: Condvar,
     /// Microseconds of delay for writers; `HOLD`, `REFUSE`.
     pressure: AtomicU32,
-    /// Redo tail, in uncompressed bytes of the log, that starts a round.
+    /// The longest redo tail, in uncompressed bytes of the log; writers are slowed down before it.
     pub redo_max: AtomicU64,
+    /// Bytes that the opening replayed, and the milliseconds that it took.
+    replayed: (u64, u64),
     pub interval_ms: AtomicU64,
     /// When the last round ended, Unix ms.
     pub last_round_ms: AtomicU64,
     pub is_round_running: AtomicBool,
+    /// Rounds that were asked for and are not done.
+    pub rounds_asked: AtomicU32,
     /// Bytes of dirty entries and of all, as of the keeper's last look.
     pub dirty_bytes: AtomicUsize,
     pub hot_bytes: AtomicUsize,
@@ -139,6 +149,19 @@ pub(super) struct State {
     stalled: Option<SpillBatch>,
 }
 
+/// The longest redo tail, whatever the memory.
+const TAIL_MAX: u64 = 256 << 20;
+/// Longest time that replaying the tail may take, by what the last opening measured.
+const REPLAY_MS_MAX: u64 = 10_000;
+/// A replay of fewer bytes measures nothing.
+const REPLAY_MEASURED: u64 = 4 << 20;
+/// Eighths of the longest tail at which a round is due: the rest is for what comes while it runs.
+const ROUND_EIGHTHS: u64 = 5;
+/// Share of the longest tail from which on writers are slowed down.
+const TAIL_BRAKE: f64 = 0.75;
+/// Entries of dead databases that one look of the governor frees: some milliseconds.
+const GOVERNOR_FREES: usize = 20_000;
+
 const HOLD: u32 = u32::MAX - 1;
 const REFUSE: u32 = u32::MAX;
 
@@ -151,6 +174,7 @@ impl Keeper {
         highest: Lsn,
         redo: Lsn,
         filters: u64,
+        replayed: (u64, u64),
     ) -> Arc<Keeper> {
         let clock = Arc::clone(&config.clock);
         let (now_ms, started) = (clock.unix_ms(), clock.monotonic_ns());
@@ -172,9 +196,11 @@ impl Keeper {
             wake: Condvar::new(),
             pressure: AtomicU32::new(0),
             redo_max: AtomicU64::new(64 << 20),
+            replayed,
             interval_ms: AtomicU64::new(60_000),
             last_round_ms: AtomicU64::new(now_ms),
             is_round_running: AtomicBool::new(false),
+            rounds_asked: AtomicU32::new(0),
             dirty_bytes: AtomicUsize::new(0),
             hot_bytes: AtomicUsize::new(0),
             maxmemory: AtomicU64::new(u64::MAX),
@@ -196,7 +222,7 @@ impl Keeper {
 
     /// Sets the memory bound, and with it how much log may have to be replayed.
     pub fn set_maxmemory(&self, bytes: u64) {
-        self.redo_max.store((bytes / 2).min(256 << 20), Ordering::Relaxed);
+        self.redo_max.store(tail_bound(bytes, self.replayed), Ordering::Relaxed);
         self.maxmemory.store(bytes, Ordering::Relaxed);
     }
 
@@ -224,6 +250,9 @@ impl Keeper {
         if state.is_stopping {
             reply.set(Err(self.core.wal.latched().unwrap_or(Error::Closed)));
         } else {
+            if matches!(request, Request::Round) {
+                self.rounds_asked.fetch_add(1, Ordering::Relaxed);
+            }
             state.requests.push_back((request, Arc::clone(&reply)));
         }
         drop(state);
@@ -250,11 +279,6 @@ impl Keeper {
         (lsn, self.core.wal.bytes_total() - bytes)
     }
 
-    /// Has the keeper look at memory now instead of at its next tick.
-    pub fn nudge(&self) {
-        self.wake.notify_all();
-    }
-
     /// Asks the thread to end after the request it works on.
     pub fn stop(&self) {
         self.state.lock().is_stopping = true;
@@ -269,17 +293,21 @@ impl Keeper {
             std::mem::take(&mut state.requests)
         };
         let error = self.core.wal.latched().unwrap_or(Error::Closed);
-        requests.into_iter().for_each(|(_, reply)| reply.set(Err(error.clone())));
+        for (request, reply) in requests {
+            self.answer(matches!(request, Request::Round), &reply, Err(error.clone()));
+        }
     }
 
     /// The body of the keeper's thread. A panic on the way is a failure like any other: it latches,
     /// and whoever asked for what went wrong is told.
     pub fn run(&self) {
+        let mut has_space = true;
         loop {
             let request = {
                 let mut state = self.state.lock();
-                if state.requests.is_empty() && !state.is_stopping && !self.core.store.wants_relief() {
-                    self.wake.wait_for(&mut state, IDLE);
+                let is_pressed = has_space && self.core.store.wants_relief();
+                if state.requests.is_empty() && !state.is_stopping && !is_pressed {
+                    self.wake.wait_for(&mut state, if has_space { IDLE } else { NO_SPACE });
                 }
                 match state.requests.pop_front() {
                     Some(request) => Some(request),
@@ -288,26 +316,28 @@ impl Keeper {
                 }
             };
             if self.core.wal.latched().is_some() {
-                if let Some((_, reply)) = request {
-                    reply.set(Err(self.core.wal.latched().unwrap_or(Error::Closed)));
+                if let Some((request, reply)) = request {
+                    let error = self.core.wal.latched().unwrap_or(Error::Closed);
+                    self.answer(matches!(request, Request::Round), &reply, Err(error));
                 } else {
                     std::thread::sleep(IDLE);
                 }
                 continue;
             }
-            let reply = request.as_ref().map(|(_, reply)| Arc::clone(reply));
+            let asked = request
+                .as_ref()
+                .map(|(request, reply)| (matches!(request, Request::Round), Arc::clone(reply)));
             let outcome = catch_unwind(AssertUnwindSafe(|| self.step(request))).unwrap_or_else(|_| {
                 self.is_round_running.store(false, Ordering::Relaxed);
                 let error = Error::Latched { cause: "the thread lux-keeper panicked".into() };
                 self.core.wal.latch(error.clone());
-                if let Some(reply) = reply {
-                    reply.set(Err(error.clone()));
+                if let Some((is_round, reply)) = asked.filter(|(_, reply)| !reply.is_set()) {
+                    self.answer(is_round, &reply, Err(error.clone()));
                 }
                 Err(error)
             });
-            if let Err(error) = outcome
-                && !matches!(error, Error::NoSpace { .. })
-            {
+            has_space = !matches!(outcome, Err(Error::NoSpace { .. }));
+            if let (Err(error), true) = (outcome, has_space) {
                 tracing::error!(%error, "write-back failed; no further writes until a restart");
                 self.core.wal.latch(error);
             }
@@ -315,40 +345,46 @@ impl Keeper {
         self.save_hot_set();
     }
 
+    /// Serves a request, or runs a round if one is due; then looks at memory.
     fn step(&self, request: Option<(Request, Arc<Reply>)>) -> Result<()> {
-        match request {
-            Some((Request::Round, reply)) => {
-                let outcome = self.timed_round();
-                reply.set(outcome.clone());
-                outcome?;
-            }
-            Some((Request::Evict(db, filter), reply)) => {
-                let outcome = self.evict_matching(db, &*filter);
-                reply.set(outcome.clone().map(|rows| RoundReport { rows, ..RoundReport::default() }));
-                outcome?;
-            }
-            Some((Request::Parts, reply)) => {
-                let outcome = self.write_parts();
-                reply.set(outcome.clone().map(|()| RoundReport::default()));
-                outcome?;
-                // Parts may come one after the other for long, and the log grows.
-                self.round_if_due()?;
-            }
-            Some((Request::Resolve, reply)) => {
-                let outcome = self.resolve_waiting();
-                reply.set(outcome.clone().map(|()| RoundReport::default()));
-                outcome?;
-            }
-            None => self.round_if_due()?,
+        let served = self.serve(request);
+        match &served {
+            // What is clean can go all the same.
+            Ok(()) | Err(Error::NoSpace { .. }) => served.clone().and(self.relieve(served.is_ok())),
+            Err(_) => served,
         }
-        self.relieve()
+    }
+
+    fn answer(&self, is_round: bool, reply: &Reply, outcome: Result<RoundReport>) {
+        if is_round {
+            self.rounds_asked.fetch_sub(1, Ordering::Relaxed);
+        }
+        reply.set(outcome);
+    }
+
+    fn serve(&self, request: Option<(Request, Arc<Reply>)>) -> Result<()> {
+        let Some((request, reply)) = request else { return self.round_if_due() };
+        let (is_round, is_parts) = (matches!(request, Request::Round), matches!(request, Request::Parts));
+        let outcome = match request {
+            Request::Round => self.timed_round(),
+            Request::Parts => self.write_parts().map(|()| RoundReport::default()),
+            Request::Resolve => self.resolve_waiting().map(|()| RoundReport::default()),
+            Request::Evict(db, filter) => {
+                let rows = self.evict_matching(db, &*filter);
+                rows.map(|rows| RoundReport { rows, ..RoundReport::default() })
+            }
+        };
+        self.answer(is_round, &reply, outcome.clone());
+        outcome?;
+        // Parts may come one after the other for long, and the log grows.
+        if is_parts { self.round_if_due() } else { Ok(()) }
     }
 
     fn round_if_due(&self) -> Result<()> {
         let (_, tail) = self.redo();
         let age = self.clock.unix_ms().saturating_sub(self.last_round_ms.load(Ordering::Relaxed));
         let is_due = age >= self.interval_ms.load(Ordering::Relaxed) && tail > 0;
-        if tail > self.redo_max.load(Ordering::Relaxed) || is_due {
+        if tail > self.redo_max.load(Ordering::Relaxed) / 8 * ROUND_EIGHTHS || is_due {
             self.timed_round()?;
         }
         Ok(())
@@ -393,27 +429,49 @@ impl Keeper {
     /// look again: the fuller memory is, the sooner.
     pub fn govern(&self) -> Duration {
         let store = &self.core.store;
+        store.clear_graveyard(GOVERNOR_FREES);
         let (bytes, dirty) = store.hot_bytes();
         self.rebudget(bytes);
         let limit = store.hot_limit.load(Ordering::Relaxed);
+        self.keep_durable(dirty, limit);
         self.hot_bytes.store(bytes, Ordering::Relaxed);
         self.dirty_bytes.store(dirty, Ordering::Relaxed);
         let now = self.clock.monotonic_ns();
         let written = store.stats.written_back.load(Ordering::Relaxed);
         let progress = store.stats.evicted.load(Ordering::Relaxed).wrapping_add(written);
-        if self.last_progress.0.swap(progress, Ordering::Relaxed) != progress || bytes <= limit {
+        let excess = excess_of(bytes, limit).max(self.tail_excess());
+        if self.last_progress.0.swap(progress, Ordering::Relaxed) != progress || excess <= 0.0 {
             self.last_progress.1.store(now, Ordering::Relaxed);
         }
         let stuck_ns = now.saturating_sub(self.last_progress.1.load(Ordering::Relaxed));
-        let pressure = pressure_of(bytes, limit, stuck_ns);
+        let pressure = pressure_of(excess, stuck_ns);
         // A latched log refuses writers itself and says why; nobody would ever let them go.
         let pressure = if self.core.wal.latched().is_some() { 0 } else { pressure };
         self.pressure.store(pressure, Ordering::Relaxed);
         match bytes {
-            _ if bytes > limit / 8 * 7 => GOVERN_FULL,
+            _ if bytes > limit / 8 * 7 || pressure > 0 => GOVERN_FULL,
             _ if bytes > limit / 2 => GOVERN,
             _ => IDLE,
         }
+    }
+
+    /// Asks for a sync, in every mode, when a sixteenth of the hot tier is dirty and not durable: it
+    /// could not be written back, so not evicted either.
+    fn keep_durable(&self, dirty: usize, limit: usize) {
+        let wal = &self.core.wal;
+        // The log has no more of them than was appended, memory no more than is dirty.
+        let undurable = wal.undurable_bytes().min(dirty as u64);
+        if undurable > limit as u64 / 16 {
+            wal.request_sync(wal.last_lsn());
+        }
+    }
+
+    /// How far the log to be replayed is beyond where writers are slowed down, as a share of memory would
+    /// be: an eighth when it is as long as it may be.
+    fn tail_excess(&self) -> f64 {
+        let max = self.redo_max.load(Ordering::Relaxed) as f64;
+        let (_, tail) = self.redo();
+        (tail as f64 / max.max(1.0) - TAIL_BRAKE) / (1.0 - TAIL_BRAKE) / 8.0
     }
 
     /// Takes the brake off writers: whoever would do so later has failed.
@@ -421,25 +479,27 @@ impl Keeper {
         self.pressure.store(0, Ordering::Relaxed);
     }
 
-    /// Brings memory below its limit: cleans cool dirty entries, evicts clean ones.
-    fn relieve(&self) -> Result<()> {
+    /// Brings memory below its limit: cleans cool dirty entries if it may write, evicts clean ones
+    /// in any case.
+    fn relieve(&self, may_write: bool) -> Result<()> {
         let store = &self.core.store;
         store.clear_relief();
         store.free_failed_snapshots();
+        store.clear_graveyard(usize::MAX);
         if store.failpoints.breaks(Break::OneBudget) {
             return Ok(());
         }
-        let (mut bytes, dirty) = store.hot_bytes();
+        let (bytes, dirty) = store.hot_bytes();
         let limit = store.hot_limit.load(Ordering::Relaxed);
         let is_full = bytes > limit / 8 * 7;
-        if is_full && dirty > limit / 4 {
-            self.clean(dirty - limit / 8)?;
-            bytes = store.hot_bytes().0;
-        } else if is_full && dirty > limit / 32 && self.is_clean_due() {
-            self.clean(dirty - limit / 32)?;
-            bytes = store.hot_bytes().0;
-        }
-        if bytes > limit {
+        let cleaned = if is_full && dirty > limit / 4 && may_write {
+            self.clean(dirty - limit / 8)
+        } else if is_full && dirty > limit / 32 && may_write && self.is_clean_due() {
+            self.clean(dirty - limit / 32)
+        } else {
+            Ok(())
+        };
+        if store.hot_bytes().0 > limit {
             for id in Store::shard_ids() {
                 let mut shard = store.lock(id);
                 let excess = shard.bytes.saturating_sub(limit / SHARDS);
@@ -450,7 +510,7 @@ impl Keeper {
             }
         }
         self.govern();
-        Ok(())
+        cleaned
     }
 
     /// Whether it is time to write back what was changed once and not used since: while it is dirty it
@@ -533,15 +593,55 @@ impl Keeper {
     }
 }
 
-/// Delay for writers in microseconds from how full memory is: nothing up to the limit, then
-/// growing with the square of the excess, a hold at an eighth over it.
-fn pressure_of(bytes: usize, limit: usize, stuck_ns: u64) -> u32 {
-    if bytes <= limit {
+/// By what share of its limit memory is too full; below 0 if it is not.
+fn excess_of(bytes: usize, limit: usize) -> f64 {
+    (bytes as f64 - limit as f64) / limit.max(1) as f64
+}
+
+/// How long the log to be replayed may be: half of memory, [`TAIL_MAX`], and what the last replay of a
+/// tail worth measuring (bytes and ms) says would take [`REPLAY_MS_MAX`].
+fn tail_bound(maxmemory: u64, replayed: (u64, u64)) -> u64 {
+    let (bytes, millis) = replayed;
+    let by_time = match bytes >= REPLAY_MEASURED {
+        true => (bytes * REPLAY_MS_MAX / millis.max(1)).max(REPLAY_MEASURED),
+        false => u64::MAX,
+    };
+    (maxmemory / 2).min(TAIL_MAX).min(by_time)
+}
+
+/// Delay for writers in microseconds: nothing without an excess, then growing with its square, a hold
+/// at an eighth.
+fn pressure_of(excess: f64, stuck_ns: u64) -> u32 {
+    if excess <= 0.0 {
         return 0;
     }
-    let excess = (bytes - limit) as f64 / limit.max(1) as f64;
     if excess < 0.125 {
         return 1 + (excess * excess * 256_000.0) as u32;
     }
     if stuck_ns > STUCK_NS { REFUSE } else { HOLD }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_tail_is_bounded_by_memory_bytes_and_time() {
+        const MIB: u64 = 1 << 20;
+        assert_eq!(tail_bound(128 * MIB, (0, 0)), 64 * MIB);
+        assert_eq!(tail_bound(8 << 30, (0, 0)), 256 * MIB);
+        assert_eq!(tail_bound(8 << 30, (64 * MIB, 400)), 256 * MIB, "a fast disk");
+        assert_eq!(tail_bound(8 << 30, (64 * MIB, 16_000)), 40 * MIB, "a slow disk");
+        assert_eq!(tail_bound(8 << 30, (MIB, 5_000)), 256 * MIB, "too few bytes to say");
+        assert_eq!(tail_bound(8 << 30, (64 * MIB, 1_000_000)), 4 * MIB);
+    }
+
+    #[test]
+    fn writers_are_slowed_smoothly_then_held_then_refused() {
+        assert_eq!((pressure_of(-0.5, 0), pressure_of(0.0, u64::MAX)), (0, 0));
+        let steps: Vec<u32> = (1..=12).map(|percent| pressure_of(f64::from(percent) / 100.0, 0)).collect();
+        assert!(steps.is_sorted() && steps[0] < 30 && steps[11] < 4_000, "{steps:?}");
+        assert_eq!((pressure_of(0.125, 0), pressure_of(0.125, STUCK_NS + 1)), (HOLD, REFUSE));
+        assert!(excess_of(100, 100) <= 0.0 && excess_of(113, 100) > 0.125);
+    }
 }

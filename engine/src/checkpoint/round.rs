@@ -196,7 +196,7 @@ impl Keeper {
     /// rows from their views too. The others wait for a later round.
     fn drop_dead(&self, redo_lsn: Lsn) -> Result<()> {
         let store = &self.core.store;
-        store.clear_graveyard();
+        store.clear_graveyard(usize::MAX);
         // A snapshot that is opened from now on is above the redo LSN.
         let upto = store.snapshots.oldest().map_or(redo_lsn, |oldest| oldest.min(redo_lsn));
         let dead: Vec<DbId> = {

@@ -35,6 +35,9 @@ const SLICE: usize = 64;
 /// compaction have room to bring space back.
 const FREE_MIN: u64 = 64 << 20;
 
+/// Free bytes from which writes are accepted again: compaction takes and gives some MiB all the time.
+const FREE_AGAIN: u64 = FREE_MIN + FREE_MIN / 4;
+
 /// Watches the disk and drops keys in cache mode.
 pub struct DiskGuard {
     core: Arc<Core>,
@@ -112,7 +115,8 @@ impl DiskGuard {
         self.used_bytes.store(used, Ordering::Relaxed);
         self.free_bytes.store(free, Ordering::Relaxed);
         let is_over = maxdisk > 0 && used > maxdisk;
-        let refuses = free < FREE_MIN || (is_over && policy == Policy::NoEviction);
+        let free_min = if self.is_full() { FREE_AGAIN } else { FREE_MIN };
+        let refuses = free < free_min || (is_over && policy == Policy::NoEviction);
         if refuses != self.is_full.swap(refuses, Ordering::Relaxed) {
             if refuses {
                 tracing::warn!(

@@ -8,6 +8,7 @@
 //! The reaper deletes by ordinary commits (operation `expired`) of at most [`SLICE`] keys, so
 //! events, counters, log and replay agree. It stands still while the wall clock is suspect.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -31,6 +32,8 @@ const AHEAD_MS: u64 = 2_000;
 const LOAD_MAX: usize = 20_000;
 /// Deadlines that are taken together.
 const SPAN_MS: u64 = 100;
+/// Ticks after which a row that could not be read is tried again.
+const RECALL_TICKS: u64 = 100;
 /// How often the reaper looks.
 pub const TICK: Duration = Duration::from_millis(10);
 
@@ -43,9 +46,23 @@ pub struct Reaper {
     pub is_active: AtomicBool,
     /// Wall and monotonic clock at the last tick, to notice jumps.
     last: parking_lot::Mutex<(u64, u64)>,
-    /// Where the last load of hints stopped early: database, deadline and row.
-    stopped_at: parking_lot::Mutex<Vec<(DbId, ExpireAt, Vec<u8>)>>,
+    /// How far the hints of each database were moved into the heaps.
+    reached: parking_lot::Mutex<HashMap<DbId, Reached>>,
+    /// Items whose rows could not be read or kept, until they are tried again.
+    put_aside: parking_lot::Mutex<Vec<(ShardId, Item)>>,
+    ticks: AtomicU64,
     pub clock_jumps: AtomicU64,
+}
+
+/// What a shard's heap holds: a time to look at a bucket of a database.
+type Item = (ExpireAt, DbId, u32);
+
+/// How far the hints of a database were read.
+#[derive(Default)]
+struct Reached {
+    upto: u64,
+    /// The row to go on from, where reading stopped early.
+    row: Option<Vec<u8>>,
 }
 
 /// Keys found due in one shard.
@@ -64,7 +81,9 @@ impl Reaper {
             is_stopping: AtomicBool::new(false),
             is_active: AtomicBool::new(true),
             last: parking_lot::Mutex::new(last),
-            stopped_at: parking_lot::Mutex::default(),
+            reached: parking_lot::Mutex::default(),
+            put_aside: parking_lot::Mutex::default(),
+            ticks: AtomicU64::new(0),
             clock_jumps: AtomicU64::new(0),
         })
     }
@@ -89,45 +108,87 @@ impl Reaper {
     }
 
     /// Expires what is due now; returns the number of keys.
+    ///
+    /// # Errors
+    /// What could not be looked up or deleted is tried again later, the rest was done or will be with
+    /// the next call.
     pub fn tick(&self) -> Result<u64> {
         let now_ms = self.clock.unix_ms();
         if self.clock_jumped(now_ms) {
             return Ok(0);
         }
+        self.recall();
         let loaded = self.load(now_ms)?;
-        let mut count = 0;
+        let (mut count, mut failure) = (0, None);
         // A mass expiry leaves in the order of its deadlines, a short span of them at a time.
         while let Some(first) = self.next_due().filter(|first| *first <= now_ms.min(loaded)) {
             let upto = (first + SPAN_MS).min(now_ms).min(loaded);
             for id in Store::shard_ids() {
                 loop {
-                    let due = self.collect(id, upto, now_ms)?;
-                    if due.is_empty() {
+                    let items = self.pop(id, upto);
+                    if items.is_empty() {
                         break;
                     }
-                    let mut rest = due.into_iter();
-                    while let Some(due) = rest.next() {
-                        if let Err(error) = self.delete(&due, now_ms) {
-                            std::iter::once(due).chain(rest).for_each(|due| self.watch_again(&due));
-                            return Err(error);
-                        }
-                        count += due.keys.len() as u64;
-                    }
+                    count += self.expire(id, &items, now_ms, &mut failure)?;
                 }
+            }
+        }
+        failure.map_or(Ok(count), Err)
+    }
+
+    /// Takes due items of one shard from its heap.
+    fn pop(&self, id: ShardId, upto: u64) -> Vec<Item> {
+        let mut shard = self.core.store.lock(id);
+        std::iter::from_fn(|| shard.pop_due(upto)).take(SLICE).collect()
+    }
+
+    /// Expires the keys that items mean. What fails is watched again; an item whose row cannot be read
+    /// is put aside, so that it does not stand in the way of the others.
+    fn expire(&self, id: ShardId, items: &[Item], now_ms: u64, failure: &mut Option<Error>) -> Result<u64> {
+        let error = match self.try_expire(id, items, now_ms) {
+            Ok(count) => return Ok(count),
+            Err(error) => error,
+        };
+        let is_of_a_row = matches!(error, Error::Io { .. } | Error::Corruption { .. });
+        if !is_of_a_row {
+            let mut shard = self.core.store.lock(id);
+            items.iter().for_each(|(at, db, bucket)| shard.watch(*at, *db, *bucket));
+            return Err(error);
+        }
+        if let [item] = items {
+            self.put_aside.lock().push((id, *item));
+            *failure = Some(error);
+            return Ok(0);
+        }
+        let mut count = 0;
+        for (done, item) in items.iter().enumerate() {
+            let outcome = self.expire(id, std::slice::from_ref(item), now_ms, failure);
+            count += outcome.inspect_err(|_| {
+                let mut shard = self.core.store.lock(id);
+                items[done + 1..].iter().for_each(|(at, db, bucket)| shard.watch(*at, *db, *bucket));
+            })?;
+        }
+        Ok(count)
+    }
+
+    fn try_expire(&self, id: ShardId, items: &[Item], now_ms: u64) -> Result<u64> {
+        let mut count = 0;
+        for due in self.collect(id, items, now_ms)? {
+            for keys in due.keys.chunks(SLICE) {
+                self.delete(due.db, keys, now_ms)?;
+                count += keys.len() as u64;
             }
         }
         Ok(count)
     }
 
-    /// Puts keys back that could not be deleted.
-    fn watch_again(&self, due: &Due) {
-        for key in &due.keys {
-            let hash = self.core.store.hasher.hash(key);
-            let mut shard = self.core.store.lock(hash.shard);
-            let entry = shard.db(due.db).and_then(|part| part.table.find(hash, key));
-            if let Some(at) = entry.and_then(Entry::deadline) {
-                shard.watch(at, due.db, hash.bucket);
-            }
+    /// Watches again, each second or so, what was put aside.
+    fn recall(&self) {
+        if !self.ticks.fetch_add(1, Ordering::Relaxed).is_multiple_of(RECALL_TICKS) {
+            return;
+        }
+        for (id, (at, db, bucket)) in self.put_aside.lock().drain(..) {
+            self.core.store.lock(id).watch(at, db, bucket);
         }
     }
 
@@ -156,70 +217,70 @@ impl Reaper {
     /// time up to which all are loaded.
     fn load(&self, now_ms: u64) -> Result<u64> {
         let store = &self.core.store;
-        let loaded = store.expires_loaded.load(Ordering::Relaxed);
-        if !store.has_cold.load(Ordering::Relaxed) || loaded >= now_ms + AHEAD_MS / 2 {
-            return Ok(loaded.max(now_ms));
+        if !store.has_cold.load(Ordering::Relaxed) {
+            return Ok(now_ms);
         }
+        let (map, _) = store.map_image();
         let upto = now_ms + AHEAD_MS;
-        // New hints at or before `upto` go straight to the heaps from here on: none is missed.
-        store.expires_loaded.store(upto, Ordering::SeqCst);
-        let outcome = self.read_hints(loaded, upto);
-        let reached = *outcome.as_ref().unwrap_or(&loaded);
-        store.expires_loaded.store(reached, Ordering::SeqCst);
-        outcome
+        let mut all = self.reached.lock();
+        all.retain(|db, _| map.contains(db));
+        let mut least = u64::MAX;
+        for db in map.iter().take(DATABASES) {
+            let reached = all.entry(*db).or_default();
+            if reached.upto < now_ms + AHEAD_MS / 2 {
+                // Hints at or before `upto` that are written from here on go straight to the heaps:
+                // none is missed.
+                store.expires_loaded.fetch_max(upto, Ordering::SeqCst);
+                self.read_hints(*db, upto, reached)?;
+            }
+            // A database with very many must not let the others run ahead of it.
+            least = least.min(reached.upto);
+        }
+        Ok(least)
     }
 
-    /// Moves the hints from `loaded` to `upto` into the heaps; returns how far it came.
-    fn read_hints(&self, loaded: u64, upto: u64) -> Result<u64> {
+    /// Moves a database's hints up to `upto` into the heaps, or as many as are loaded at once.
+    fn read_hints(&self, db: DbId, upto: u64, reached: &mut Reached) -> Result<()> {
         let store = &self.core.store;
-        let mut reached = upto;
-        let (map, _) = store.map_image();
-        let mut hints: Vec<(ExpireAt, DbId, u32, ShardId)> = Vec::new();
-        let mut stopped_at = self.stopped_at.lock();
-        let before = std::mem::take(&mut *stopped_at);
-        for db in map.iter().take(DATABASES) {
-            let (mut from, mut to) = (Vec::new(), Vec::new());
-            schema::put_expires_key(&mut from, *db, ExpireAt(loaded), 0, b"");
-            schema::put_expires_key(&mut to, *db, ExpireAt(upto + 1), 0, b"");
-            if let Some((.., row)) = before.iter().find(|(id, at, _)| id == db && at.0 == loaded) {
-                from.clone_from(row);
-            }
-            let mut cursor = store.cold.cursor(Family::Expires, &from, &to, None)?;
-            cursor.seek(&from)?;
-            let start = hints.len();
-            while let Some((key, _)) = cursor.row() {
-                let (db, at, user_key) = schema::split_expires_key(key)
-                    .map_err(|error| schema::row_error(Family::Expires, key, error))?;
-                if hints.len() - start >= LOAD_MAX {
-                    // The rest of this database later, from this very row on, since many may share
-                    // one deadline; the other databases must not run ahead of it.
-                    reached = reached.min(at.0);
-                    stopped_at.push((db, at, key.to_vec()));
-                    break;
-                }
-                let hash = store.hasher.hash(user_key);
-                hints.push((at, db, hash.bucket, hash.shard));
-                cursor.advance()?;
-            }
+        let (mut from, mut to) = (Vec::new(), Vec::new());
+        schema::put_expires_key(&mut from, db, ExpireAt(reached.upto), 0, b"");
+        schema::put_expires_key(&mut to, db, ExpireAt(upto + 1), 0, b"");
+        if let Some(row) = &reached.row {
+            from.clone_from(row);
         }
-        for (at, db, bucket, shard) in hints {
+        let mut cursor = store.cold.cursor(Family::Expires, &from, &to, None)?;
+        cursor.seek(&from)?;
+        let mut next = Reached { upto, row: None };
+        let mut hints: Vec<(ExpireAt, u32, ShardId)> = Vec::new();
+        while let Some((key, _)) = cursor.row() {
+            let (_, at, user_key) = schema::split_expires_key(key)
+                .map_err(|error| schema::row_error(Family::Expires, key, error))?;
+            if hints.len() >= LOAD_MAX {
+                // The rest later, from this very row on, since many may share one deadline.
+                next = Reached { upto: at.0, row: Some(key.to_vec()) };
+                break;
+            }
+            let hash = store.hasher.hash(user_key);
+            hints.push((at, hash.bucket, hash.shard));
+            cursor.advance()?;
+        }
+        for (at, bucket, shard) in hints {
             store.lock(shard).watch(at, db, bucket);
         }
-        Ok(reached)
+        *reached = next;
+        Ok(())
     }
 
-    /// Takes due items of one shard from its heap and finds the keys they mean.
-    fn collect(&self, id: ShardId, upto: u64, now_ms: u64) -> Result<Vec<Due>> {
+    /// Finds the keys that items of one shard mean and that are past their deadline.
+    fn collect(&self, id: ShardId, items: &[Item], now_ms: u64) -> Result<Vec<Due>> {
         let store = &self.core.store;
         let mut due: Vec<Due> = Vec::new();
-        let mut cold: Vec<(ExpireAt, DbId, u32)> = Vec::new();
+        let mut cold: Vec<Item> = Vec::new();
         // Keys that wait for their base row since the replay: their deadlines are not known.
         let mut waiting: Vec<(ExpireAt, DbId, Box<[u8]>)> = Vec::new();
-        let mut found = 0;
         {
             let mut shard = store.lock(id);
-            while found < SLICE && cold.len() < SLICE {
-                let Some((at, db, bucket)) = shard.pop_due(upto) else { break };
+            for (at, db, bucket) in items.iter().copied() {
                 let Some(part) = shard.db_mut(db) else { continue };
                 let (mut keys, mut later, mut is_hot) = (Vec::new(), None::<ExpireAt>, false);
                 let hasher = store.hasher;
@@ -250,7 +311,6 @@ impl Reaper {
                 if !is_hot {
                     cold.push((at, db, bucket));
                 }
-                found += keys.len();
                 match due.iter_mut().find(|due| due.db == db) {
                     Some(due) => due.keys.extend(keys),
                     None => due.push(Due { db, keys }),
@@ -267,7 +327,7 @@ impl Reaper {
     /// Finds the keys behind hints whose entries are not in memory.
     fn collect_cold(
         &self,
-        hints: &[(ExpireAt, DbId, u32)],
+        hints: &[Item],
         mut found: Vec<(ExpireAt, DbId, Box<[u8]>)>,
         now_ms: u64,
         due: &mut Vec<Due>,
@@ -298,8 +358,14 @@ impl Reaper {
             let hash = store.hasher.hash(&key);
             let mut shard = store.lock(hash.shard);
             let Some(part) = shard.db(db) else { continue };
-            let deadline = part.table.find(hash, &key).filter(|e| e.is_value()).and_then(|e| e.deadline());
-            match deadline {
+            let entry = part.table.find(hash, &key);
+            if entry.is_none() && part.may_be_cold(hash) {
+                // It was in memory when the others were fetched, or came without a pin, and is not any
+                // more. Later: whatever takes it away may do so again at once.
+                self.put_aside.lock().push((hash.shard, (at, db, hash.bucket)));
+                continue;
+            }
+            match entry.filter(|e| e.is_value()).and_then(Entry::deadline) {
                 Some(deadline) if deadline.is_past(now_ms) => {
                     let list = due.iter_mut().find(|due| due.db == db);
                     match list {
@@ -310,19 +376,19 @@ impl Reaper {
                 }
                 Some(deadline) if deadline == at => {}
                 // The header says otherwise: the hint is left over.
-                _ => crate::tier::spill::drop_hint(&mut shard, db, at, &key),
+                _ => crate::tier::spill::drop_hint(&mut shard, db, hash, at, &key),
             }
         }
         Ok(())
     }
 
     /// Deletes keys by one commit; keys that changed meanwhile stay.
-    fn delete(&self, due: &Due, now_ms: u64) -> Result<()> {
-        let Some(index) = self.core.store.db_index(due.db) else { return Ok(()) };
+    fn delete(&self, db: DbId, keys: &[Box<[u8]>], now_ms: u64) -> Result<()> {
+        let Some(index) = self.core.store.db_index(db) else { return Ok(()) };
         if self.core.store.failpoints.breaks(Break::ExpiryIsLogged) {
-            return self.core.store.drop_unlogged(due.db, &due.keys);
+            return self.core.store.drop_unlogged(db, keys);
         }
-        let keys: Vec<&[u8]> = due.keys.iter().map(|key| &key[..]).collect();
+        let keys: Vec<&[u8]> = keys.iter().map(|key| &key[..]).collect();
         let mut scratch = Scratch::default();
         let mut pins = Vec::new();
         loop {

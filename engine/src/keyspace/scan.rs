@@ -24,9 +24,8 @@ use crate::tier::{ColdCursor, Family};
 use crate::value::{TypeTag, Unresolved, Value};
 use crate::wal::effect::{Change, Effect, read_effect};
 
-/// Keys among which a random one is picked: the gaps between buckets differ, so that the first key
-/// behind a random place would not be a fair choice.
-const RANDOM_AMONG: u64 = 64;
+/// So many keys in memory are never too many for one range.
+const RANGE_KEYS: u64 = 256;
 
 /// One step of a walk.
 #[derive(Debug, Default)]
@@ -80,7 +79,7 @@ pub fn step(
 /// Whether a range has so many keys in memory that a smaller one is better.
 #[must_use]
 pub fn is_too_many(hot: usize, aim: u64) -> bool {
-    hot as u64 > aim.saturating_mul(16).max(RANDOM_AMONG * 4)
+    hot as u64 > aim.saturating_mul(16).max(RANGE_KEYS)
 }
 
 /// Visits the rows of buckets up to `end`. Once `visit` has counted the aim, the bucket is finished
@@ -188,20 +187,6 @@ impl Store {
         rows.extend(hot.into_iter().filter_map(|(key, (bucket, tag))| Some((bucket, key, tag?))));
         let end = cut(&mut rows, aim, end);
         Ok(Some((end, rows.into_iter().map(|(_, key, tag)| (key, tag)).collect())))
-    }
-
-    /// A random key of a database (not yet checked for its deadline); `random` are uniform bits.
-    pub fn random_key(&self, index: DbIndex, random: u64) -> Result<Option<Vec<u8>>> {
-        let db = self.db_id(index);
-        let (keys, _) = self.totals(db);
-        if keys == 0 {
-            return Ok(None);
-        }
-        // A random place in bucket order, then a random key of the step that starts there.
-        let step = self.scan(index, random as u32, RANDOM_AMONG, 0)?;
-        let step = if step.keys.is_empty() { self.scan(index, 0, RANDOM_AMONG, 0)? } else { step };
-        let at = (random >> 32) as usize % step.keys.len().max(1);
-        Ok(step.keys.into_iter().nth(at).map(|(key, _)| key))
     }
 
     /// Counts keys and keys with deadlines from the entries and rows themselves, with all

@@ -61,9 +61,8 @@ pub struct Shard {
     pub(super) hand: Hand,
     /// Incarnations whose pages died, with the LSN of the death.
     pub dead_pages: Vec<(DbId, Incarnation, Lsn)>,
-    /// Hint rows that are no longer right: database, deadline, key. Removed with the next
-    /// write-back of this shard, before its rows.
-    pub stale_hints: Vec<(DbId, ExpireAt, Box<[u8]>)>,
+    /// Removed with the next write-back of this shard, before its rows.
+    pub stale_hints: Vec<StaleHint>,
     /// Deadlines the reaper watches: time, database, bucket; soonest first.
     near: BinaryHeap<Reverse<(u64, DbId, u32)>>,
     /// Reads that found the key in memory, and that did not.
@@ -108,6 +107,15 @@ impl DbShard {
             next.insert(hash, bytes_max);
         }
     }
+}
+
+/// A hint row that is no longer right.
+pub struct StaleHint {
+    pub db: DbId,
+    pub at: ExpireAt,
+    pub key: Box<[u8]>,
+    /// The commit that made it wrong: the row may not go before that is durable.
+    pub lsn: Lsn,
 }
 
 /// A read of the cold tier under way for one key.
@@ -205,23 +213,15 @@ impl Shard {
         &mut self.dbs
     }
 
-    /// Takes a database out; its entries no longer count.
+    /// Takes a database out. Its entries count until [`clear_graveyard`](super::store::Store) frees them.
     pub fn remove_db(&mut self, id: DbId) -> Option<DbShard> {
         if !self.sides.is_empty() {
             self.keep_db(id);
         }
         self.forget_parts(id);
         let at = self.dbs.iter().position(|db| db.id == id)?;
-        let db = self.dbs.swap_remove(at);
-        db.table.for_each(|entry| {
-            let bytes = entry.heap_bytes();
-            self.bytes -= bytes;
-            if entry.has(flag::DIRTY) {
-                self.dirty_bytes -= bytes;
-            }
-        });
         self.hand = Hand::default();
-        Some(db)
+        Some(self.dbs.swap_remove(at))
     }
 
     /// Has the reaper look at a key at its new deadline, unless it comes by earlier anyway: a key
@@ -721,12 +721,12 @@ impl Shard {
         }
         let existing = self.db(db).and_then(|d| d.table.find(hash, key));
         if let Some(entry) = existing {
-            if matches!(entry.body(), BodyRef::Boxed(Value::Unresolved(_))) {
-                if !self.resolve(hash, db, key, row)? {
-                    let row = format!("family keys row {}", key.escape_ascii());
-                    let what = "the state that logged changes apply to is missing";
-                    return Err(Error::corruption(row, 0, what));
-                }
+            if matches!(entry.body(), BodyRef::Boxed(Value::Unresolved(_)))
+                && !self.resolve(hash, db, key, row)?
+            {
+                let row = format!("family keys row {}", key.escape_ascii());
+                let what = "the state that logged changes apply to is missing";
+                return Err(Error::corruption(row, 0, what));
             }
             let db = self.db_mut(db).expect("checked above");
             let entry = db.table.find_mut(hash, key).expect("found above");

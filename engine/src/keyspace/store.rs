@@ -7,9 +7,10 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering}
 
 use parking_lot::{Mutex, MutexGuard};
 
+use super::entry::flag;
 use super::hash::{KeyHash, KeyHasher, SHARDS};
 use super::pins::PinPool;
-use super::shard::{Applied, DbShard, Origin, Shard};
+use super::shard::{Applied, DbShard, Origin, Shard, StaleHint};
 use super::side::OpenSnapshots;
 use super::usage::{UsageRules, UsedAt};
 use crate::error::Result;
@@ -39,8 +40,8 @@ pub struct Store {
     next_db: AtomicU32,
     /// Databases that died, with the LSN of their death, until their rows are dropped.
     pub dead_dbs: Mutex<Vec<(DbId, Lsn)>>,
-    /// Tables of dead databases, to be freed outside of any lock.
-    graveyard: Mutex<Vec<DbShard>>,
+    /// Tables of dead databases, to be freed outside of any lock. Their shards still count their bytes.
+    graveyard: Mutex<Vec<(ShardId, DbShard)>>,
     /// Bytes the hot tier may use; re-divided every second.
     pub hot_limit: AtomicUsize,
     /// Bytes the filter of one database in one shard may use.
@@ -56,7 +57,8 @@ pub struct Store {
     /// Whether and how uses are counted.
     pub usage: UsageRules,
     incarnations: AtomicU64,
-    /// Deadlines before this were loaded from the `expires` family.
+    /// Deadlines up to this may have been loaded from the `expires` family: a hint that is written now
+    /// would not be read.
     pub expires_loaded: AtomicU64,
     /// Open snapshots and the bound on what they keep.
     pub snapshots: Arc<OpenSnapshots>,
@@ -180,20 +182,34 @@ impl Store {
         }
         self.set_map(map, next);
         for id in before.into_iter().filter(|id| !map.contains(id)) {
-            for shard in shards.iter_mut() {
+            for (shard_id, shard) in Store::shard_ids().zip(shards.iter_mut()) {
                 if let Some(part) = shard.remove_db(id) {
-                    self.graveyard.lock().push(part);
+                    self.graveyard.lock().push((shard_id, part));
                 }
                 shard.gone_lsn = shard.gone_lsn.max(lsn);
             }
             self.dead_dbs.lock().push((id, lsn));
+            self.wants_relief.store(true, Ordering::Relaxed);
         }
     }
 
-    /// Frees the tables of dead databases.
-    pub fn clear_graveyard(&self) {
-        let dead = std::mem::take(&mut *self.graveyard.lock());
-        drop(dead);
+    /// Frees tables of dead databases, with no lock held, until about so many entries are gone. Until then
+    /// they count as used, as they are; to walk them with all shards locked would stop everybody.
+    pub fn clear_graveyard(&self, entries_max: usize) {
+        let mut entries = 0;
+        while entries < entries_max {
+            let Some((id, part)) = self.graveyard.lock().pop() else { return };
+            entries += part.table.len();
+            let (mut bytes, mut dirty_bytes) = (0, 0);
+            part.table.for_each(|entry| {
+                bytes += entry.heap_bytes();
+                dirty_bytes += if entry.has(flag::DIRTY) { entry.heap_bytes() } else { 0 };
+            });
+            drop(part);
+            let mut shard = self.lock(id);
+            shard.bytes -= bytes;
+            shard.dirty_bytes -= dirty_bytes;
+        }
     }
 
     /// Whether a client's view includes this database.
@@ -227,7 +243,7 @@ impl Store {
             shard.arm(hash, effect.db, effect.key, at, applied.deadline_before);
         }
         if let Some(stale) = applied.stale_hint {
-            shard.stale_hints.push((effect.db, stale, Box::from(effect.key)));
+            shard.stale_hints.push(StaleHint { db: effect.db, at: stale, key: Box::from(effect.key), lsn });
         }
         Ok(applied)
     }

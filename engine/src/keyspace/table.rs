@@ -86,15 +86,6 @@ impl PageTable {
         self.pages.len()
     }
 
-    /// Heap bytes of the table itself, without its entries.
-    #[must_use]
-    pub fn overhead_bytes(&self) -> usize {
-        self.starts.capacity() * 4
-            + self.hints.capacity() * 4
-            + self.pages.capacity() * std::mem::size_of::<Page>()
-            + self.pages.iter().map(|p| p.entries.allocation_size()).sum::<usize>()
-    }
-
     #[inline]
     fn page_of(&self, bucket: u32) -> usize {
         let slot = if self.shift == 32 { 0 } else { (bucket >> self.shift) as usize };

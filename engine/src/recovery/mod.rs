@@ -218,7 +218,7 @@ impl<'s> Replay<'s> {
         let mut shards: Vec<&mut Shard> = guards.iter_mut().map(|guard| &mut **guard).collect();
         self.store.remap(&changes, record.lsn, &mut shards);
         drop(guards);
-        self.store.clear_graveyard();
+        self.store.clear_graveyard(usize::MAX);
         Ok(())
     }
 

@@ -82,7 +82,7 @@ impl RocksConfig {
             create: true,
             cache_bytes,
             memtable_bytes,
-            max_open_files: max_open_files(budget),
+            max_open_files: max_open_files(budget_bytes),
             background_jobs: if budget < GIB { 2 } else { 4 },
             direct: DirectIo::default(),
             zstd_bottom: false,
@@ -90,18 +90,11 @@ impl RocksConfig {
     }
 }
 
-/// How many files a store of this budget keeps open.
-///
-/// Enough for all of them if it can be: a row in a file that is not open costs 45 us more, for
-/// its reader is made anew. A reader takes some KiB: four for each MiB of budget are about 1 %.
-fn max_open_files(budget: usize) -> usize {
-    let affordable = (budget / MIB).saturating_mul(4).clamp(512, 1 << 16);
-    // The other half of the descriptors is for clients and the log.
-    let allowed = rustix::process::getrlimit(rustix::process::Resource::Nofile)
-        .current
-        .and_then(|limit| usize::try_from(limit).ok())
-        .map_or(usize::MAX, |limit| limit / 2);
-    affordable.min(allowed).max(64)
+/// How many files a store of this budget keeps open, with the descriptors that the process may have now.
+fn max_open_files(budget_bytes: u64) -> usize {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    let files = super::open_files_max(budget_bytes, limit.unwrap_or(u64::MAX));
+    usize::try_from(files).unwrap_or(usize::MAX)
 }
 
 /// A [`ColdStore`] in RocksDB.

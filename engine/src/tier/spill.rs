@@ -16,7 +16,7 @@ use crate::ids::{DbId, ExpireAt, Incarnation, Lsn, ShardId};
 use crate::keyspace::entry::{Body, BodyRef, Entry, Kind, flag};
 use crate::keyspace::hash::KeyHash;
 use crate::keyspace::parts::Pages;
-use crate::keyspace::shard::Shard;
+use crate::keyspace::shard::{Shard, StaleHint};
 use crate::keyspace::store::Store;
 use crate::tier::schema::{self, Row, RowBody};
 use crate::tier::{ColdBatch, Family};
@@ -116,35 +116,33 @@ impl Store {
         let part = shard.db_mut(db)?;
         let mut next = Some(from);
         let mut grown = 0;
-        let loaded = self.expires_loaded.load(Ordering::SeqCst);
-        let mut late = Vec::new();
         let filter_limit = self.filter_limit.load(Ordering::Relaxed);
         let mut copied = Vec::new();
         for _ in 0..16 {
             let Some(bucket) = next else { break };
             let page = part.table.page_at(bucket);
+            let mut is_cut = false;
             if part.table.has_dirty(page) {
                 part.table.for_page_mut(page, |entry| {
+                    // Entries may be large: the rest of the page goes with the next batch.
+                    is_cut |= batch.is_full();
+                    if is_cut {
+                        return;
+                    }
                     let before = entry.heap_bytes() as isize;
                     copied.extend(self.copy_image(id, db, entry, which, batch));
                     grown += entry.heap_bytes() as isize - before;
-                    // The reaper has read past the place of the hint that is about to be written.
-                    if let Some(at) = entry.deadline().filter(|at| at.0 <= loaded && !entry.has(flag::ARMED))
-                    {
-                        late.push((at, self.hasher.hash(entry.key()).bucket));
-                        entry.set(flag::ARMED);
-                    }
                 });
             }
             // Before the lock goes: from now on these keys may have rows.
             copied.drain(..).for_each(|hash| part.note_row(hash, filter_limit));
+            if is_cut {
+                break;
+            }
             next = part.table.next_start(page);
             if batch.is_full() {
                 break;
             }
-        }
-        for (at, bucket) in late {
-            shard.watch(at, db, bucket);
         }
         for (db, incarnation, lsn) in batch.begun.drain(..) {
             shard.parts.settle(db, incarnation, lsn);
@@ -160,10 +158,12 @@ impl Store {
 
     /// Hints that are no longer right, parts, and incarnations that died: their rows go first.
     fn collect_side_rows(&self, shard: &mut Shard, batch: &mut SpillBatch) {
-        for (db, at, key) in shard.stale_hints.drain(..) {
+        for hint in shard.stale_hints.drain(..) {
             batch.key.clear();
-            schema::put_expires_key(&mut batch.key, db, at, self.hasher.hash(&key).bucket, &key);
+            let bucket = self.hasher.hash(&hint.key).bucket;
+            schema::put_expires_key(&mut batch.key, hint.db, hint.at, bucket, &hint.key);
             batch.rows.delete(Family::Expires, &batch.key);
+            batch.max_lsn = batch.max_lsn.max(hint.lsn);
         }
         for pages in shard.take_parts() {
             put_pages(batch, &pages);
@@ -302,7 +302,7 @@ impl Store {
         // These must still be read, or kept, for a snapshot whose view is older than the row.
         let newest = shard.sides.newest();
         let Some(part) = shard.db_mut(item.db) else { return };
-        let mut is_gone = false;
+        let (mut is_gone, mut deadline) = (false, None);
         let cleaned = part.table.update(hash, &item.key, |entry| {
             entry.clear(flag::IN_FLIGHT);
             if entry.lsn() != item.lsn {
@@ -313,10 +313,16 @@ impl Store {
                 entry.set(flag::HELD);
             }
             is_gone = entry.kind() == Kind::Tombstone;
+            deadline = entry.deadline();
             entry.heap_bytes()
         });
         let Some(bytes) = cleaned else { return };
         shard.dirty_bytes -= bytes;
+        // The reaper may have read past the place of the hint that was written. Also if the entry is
+        // ARMED: it may leave memory before its time, with a deadline that was pushed ahead.
+        if let Some(at) = deadline.filter(|at| at.0 <= self.expires_loaded.load(Ordering::SeqCst)) {
+            shard.watch(at, item.db, item.bucket);
+        }
         if is_gone {
             shard.drop_tombstone(item.db, hash, &item.key);
         }
@@ -395,6 +401,9 @@ fn incarnation_key(prefix: &[u8], db: DbId, incarnation: Incarnation) -> Vec<u8>
 }
 
 /// A hint that turned out wrong: to be removed with the next batch of its shard.
-pub fn drop_hint(shard: &mut Shard, db: DbId, at: ExpireAt, key: &[u8]) {
-    shard.stale_hints.push((db, at, Box::from(key)));
+pub fn drop_hint(shard: &mut Shard, db: DbId, hash: KeyHash, at: ExpireAt, key: &[u8]) {
+    let entry = shard.db(db).and_then(|part| part.table.find(hash, key));
+    // Without an entry it was a deletion that left none.
+    let lsn = entry.map_or(Lsn(0), Entry::lsn).max(shard.gone_lsn);
+    shard.stale_hints.push(StaleHint { db, at, key: Box::from(key), lsn });
 }

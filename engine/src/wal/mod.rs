@@ -416,17 +416,17 @@ impl Wal {
         self.log.status()
     }
 
+    /// Uncompressed bytes of the records that are not durable yet.
+    #[must_use]
+    pub fn undurable_bytes(&self) -> u64 {
+        self.log.appended.load(Ordering::Relaxed).saturating_sub(self.log.synced.load(Ordering::Relaxed))
+    }
+
     /// Bytes of record bodies appended since the open, uncompressed, replayed ones included.
     #[inline]
     #[must_use]
     pub fn bytes_total(&self) -> u64 {
         self.log.appended.load(Ordering::Relaxed)
-    }
-
-    /// Uncompressed bytes of the records above `redo`, rounded up to whole segments.
-    #[must_use]
-    pub fn bytes_since(&self, redo: Lsn) -> u64 {
-        self.log.bytes_since(redo)
     }
 
     /// The timeline of this run.

@@ -111,7 +111,6 @@ impl Recovery<'_> {
             path: segment.path.clone(),
             first_lsn: run.last.next(),
             bytes: segment.bytes,
-            appended_before: bytes,
         });
         let report = WalReport {
             first_lsn: run.first,
@@ -471,7 +470,6 @@ impl Recovery<'_> {
                 path: found.path.clone(),
                 first_lsn: found.header.map_or(run.first, |h| h.first_lsn),
                 bytes: if index == run.end.0 { run.end.1 } else { found.bytes },
-                appended_before: bytes,
             });
             let mut cursor = self.cursor(index);
             while let Some(seen) = cursor.step()? {

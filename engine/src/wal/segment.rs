@@ -187,14 +187,28 @@ impl Segment {
     }
 }
 
-/// Whether an error says that the disk (or the quota) is full.
+/// Whether an error says that there is no room for a file now: the disk or the quota is full, or nobody gets
+/// a descriptor. Nothing was written, so it is tried again.
 pub(super) fn is_no_space(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+    use rustix::io::Errno;
+    let full = matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+    full || matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A log that met it once latched, although everything was back a moment later.
+    #[test]
+    fn a_lack_of_descriptors_is_no_failure() {
+        use rustix::io::Errno;
+        for (error, is_lack) in
+            [(Errno::MFILE, true), (Errno::NFILE, true), (Errno::NOSPC, true), (Errno::IO, false)]
+        {
+            assert_eq!(is_no_space(&error.into()), is_lack, "{error}");
+        }
+    }
 
     #[test]
     fn headers_round_trip_and_notice_every_flip() {

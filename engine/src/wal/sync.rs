@@ -134,12 +134,13 @@ impl Log {
     /// A failure latches; it is never retried, since the kernel may have dropped the pages.
     pub fn sync_once(&self) -> Result<Lsn> {
         let _one = self.sync_one.lock();
-        let (upto, sealed, current) = {
+        let (upto, appended, sealed, current) = {
             let mut tail = self.tail.lock();
             if let Some(cause) = self.latched() {
                 return Err(cause);
             }
-            (tail.last, std::mem::take(&mut tail.sealed), tail.segment.clone())
+            let appended = self.appended.load(Ordering::Relaxed);
+            (tail.last, appended, std::mem::take(&mut tail.sealed), tail.segment.clone())
         };
         let started = self.clock.monotonic_ns();
         #[cfg(feature = "failpoints")]
@@ -162,6 +163,7 @@ impl Log {
         let us = (self.clock.monotonic_ns() - started) / 1000;
         self.sync_stats.note(us, upto.0.saturating_sub(self.durable.value()));
         self.durable.advance(upto.0);
+        self.synced.store(appended, Ordering::Relaxed);
         Ok(upto)
     }
 

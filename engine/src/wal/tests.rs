@@ -611,8 +611,6 @@ fn cutting_removes_whole_segments_below_the_redo_lsn_only() {
     let status = wal.status();
     assert!(removed > 0 && status.segments == before.segments - removed);
     assert!(status.first_lsn > Lsn(1) && status.first_lsn <= Lsn(151));
-    assert!(wal.bytes_since(Lsn(299)) < wal.bytes_since(Lsn(150)));
-    assert!(wal.bytes_since(Lsn(150)) < wal.bytes_total());
     assert!(wal.read_from(Lsn(3)).next_record().is_err(), "record 4 is gone");
     let from = OpenFrom { redo_lsn: Lsn(150), highest_written: Lsn(150), timeline: 1 };
     let again = try_open(&files.crash(&mut SimRng::new(1)), config(), from).unwrap();

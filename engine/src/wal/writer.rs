@@ -67,6 +67,8 @@ pub(super) struct Log {
     pub last: AtomicU64,
     /// Uncompressed bytes of all records so far.
     pub appended: AtomicU64,
+    /// Of these, bytes of the records that are durable.
+    pub synced: AtomicU64,
     pub durable: Arc<Waiters>,
     /// A generation, raised whenever waiting for room may have become pointless.
     pub room: Arc<Waiters>,
@@ -123,8 +125,6 @@ pub(super) struct Cataloged {
     pub path: PathBuf,
     pub first_lsn: Lsn,
     pub bytes: u64,
-    /// [`Log::appended`] when the segment was started.
-    pub appended_before: u64,
 }
 
 /// What recovery hands to the running log.
@@ -246,6 +246,7 @@ impl Log {
             tail: Mutex::new(tail),
             last: AtomicU64::new(start.last.0),
             appended: AtomicU64::new(start.appended),
+            synced: AtomicU64::new(start.appended),
             durable: Arc::new(Waiters::new(start.last.0)),
             room: Arc::new(Waiters::new(0)),
             room_current: AtomicU64::new(room),
@@ -385,7 +386,6 @@ impl Log {
             path: segment.path.clone(),
             first_lsn: tail.last.next(),
             bytes: segment.bytes,
-            appended_before: self.appended.load(Ordering::Relaxed),
         });
         let old = std::mem::replace(&mut tail.segment, segment);
         tail.sealed.push(old);
@@ -557,16 +557,6 @@ impl Log {
         self.files.sync_dir(&self.dir).map_err(|e| self.latch(&Error::io("sync", &self.dir, e)))?;
         self.provider.wake(0);
         Ok(removed)
-    }
-
-    pub fn bytes_since(&self, redo: Lsn) -> u64 {
-        let tail = self.tail.lock();
-        let appended = self.appended.load(Ordering::Relaxed);
-        if redo >= tail.last {
-            return 0;
-        }
-        let holder = tail.catalog.iter().rev().find(|s| s.first_lsn <= redo.next());
-        appended - holder.or(tail.catalog.front()).map_or(0, |s| s.appended_before)
     }
 
     pub fn status(&self) -> WalStatus {

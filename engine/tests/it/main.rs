@@ -5,7 +5,7 @@
 //! crashes; `invariants` has a test for each invariant of the design; `schedules` pins the
 //! interleavings that break naive versions; `crash` cuts the power at every sync point; `faults`
 //! has disks that fail or are full, `panics` threads that do; `defrag`, `expiry`, `concurrency`, `events`,
-//! `filters`, `formats`, `pins`, `scan`, `snapshots`, `tails` and `usage` say what they are.
+//! `filters`, `formats`, `pins`, `pressure`, `scan`, `snapshots`, `tails` and `usage` say what they are.
 
 mod rig;
 mod trace;
@@ -24,6 +24,7 @@ mod model;
 mod panics;
 mod parts;
 mod pins;
+mod pressure;
 mod scan;
 mod schedules;
 mod snapshots;

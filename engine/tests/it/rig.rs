@@ -291,6 +291,7 @@ impl Rig {
 
     /// The memory that each shard says it holds is what its entries and images hold.
     pub fn check_bytes(&self) {
+        self.engine.store().clear_graveyard(usize::MAX);
         for id in (0..64u8).map(lux_engine::ids::ShardId) {
             let shard = self.engine.store().lock(id);
             let (mut bytes, mut dirty) = (shard.sides.bytes() + shard.parts.bytes(), shard.parts.bytes());

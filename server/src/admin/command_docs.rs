@@ -73,7 +73,7 @@ pub fn write_info(table: &CommandTable, command: &Command, reply: &mut dyn Reply
     reply.set(categories.len());
     categories.iter().for_each(|category| reply.simple(&format!("@{category}")));
     // Tips are hints for cluster proxies; there is no cluster.
-    reply.array(0);
+    reply.set(0);
     write_key_specs(spec, reply);
     reply.array(command.subcommands.len());
     table.subcommands_of(command).for_each(|subcommand| write_info(table, subcommand, reply));
@@ -81,13 +81,13 @@ pub fn write_info(table: &CommandTable, command: &Command, reply: &mut dyn Reply
 
 fn write_key_specs(spec: &CommandSpec, reply: &mut dyn ReplySink) {
     let begin = match spec.keys {
-        Keys::None => return reply.array(0),
+        Keys::None => return reply.set(0),
         Keys::First => Some(1),
         Keys::Range { first, .. } => Some(first),
         Keys::Counted { count_at } => Some(count_at),
         Keys::Custom(_) => None,
     };
-    reply.array(1);
+    reply.set(1);
     reply.map(3);
     reply.bulk(b"flags");
     let access = spec.key_access();

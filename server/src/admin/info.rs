@@ -182,7 +182,9 @@ fn persistence(state: &ServerState, _: &CommandTable, out: &mut String) {
     line(out, "loading", 0);
     line(out, "async_loading", 0);
     line(out, "rdb_changes_since_last_save", wal.last_lsn().0.saturating_sub(redo_lsn.0));
-    line(out, "rdb_bgsave_in_progress", u8::from(keeper.is_round_running.load(Relaxed)));
+    // One that was asked for counts from then on: BGSAVE, and INFO until it is done, is how clients wait.
+    let is_saving = keeper.is_round_running.load(Relaxed) || keeper.rounds_asked.load(Relaxed) > 0;
+    line(out, "rdb_bgsave_in_progress", u8::from(is_saving));
     line(out, "rdb_last_save_time", keeper.last_round_ms.load(Relaxed) / 1000);
     line(out, "rdb_last_bgsave_status", write_status);
     line(out, "rdb_last_bgsave_time_sec", -1);
@@ -199,7 +201,7 @@ fn persistence(state: &ServerState, _: &CommandTable, out: &mut String) {
     line(out, "aof_pending_bio_fsync", u8::from(status.durable_lsn < status.last_lsn));
     line(out, "latched", u8::from(latched.is_some()));
     line(out, "latch_reason", latched.map(|error| error.to_string()).unwrap_or_default());
-    line(out, "disk_full", u8::from(status.disk_full));
+    line(out, "disk_full", u8::from(status.disk_full || engine.disk().is_full()));
     line(out, "redo_lsn", redo_lsn);
     line(out, "redo_tail_bytes", tail_bytes);
     let report = engine.open_report();
@@ -404,7 +406,7 @@ pub fn wal_numbers(state: &ServerState) -> Vec<(&'static str, u64)> {
         ("fsync_us_max", status.fsync_us_max),
         ("group_last", status.group_last),
         ("group_max", status.group_max),
-        ("disk_full", u64::from(status.disk_full)),
+        ("disk_full", u64::from(status.disk_full || state.engine.disk().is_full())),
     ]
 }
 

@@ -315,7 +315,7 @@ fn bgrewriteaof(ctx: &mut Context<'_>, _: Args<'_>, reply: &mut dyn ReplySink) -
 
 /// `SHUTDOWN [NOSAVE | SAVE] [NOW] [FORCE] [ABORT]`
 ///
-/// Nothing is ever lost, so the words only have to make sense together.
+/// Nothing is ever lost, so the words only have to make sense together. NOW waits for nobody.
 fn shutdown(ctx: &mut Context<'_>, mut args: Args<'_>, _: &mut dyn ReplySink) -> CommandResult {
     let mut seen = [false; 5];
     while !args.is_empty() {
@@ -333,7 +333,11 @@ fn shutdown(ctx: &mut Context<'_>, mut args: Args<'_>, _: &mut dyn ReplySink) ->
         return Err(errors::NO_SHUTDOWN);
     }
     tracing::info!("User requested shutdown...");
-    ctx.state.shutdown.request();
+    if now {
+        ctx.state.shutdown.request_now();
+    } else {
+        ctx.state.shutdown.request();
+    }
     Err(CommandError::Hangup)
 }
 

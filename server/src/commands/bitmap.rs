@@ -10,7 +10,7 @@ use lux_engine::value::string::bits::{
 use lux_engine::value::string::number::{IntText, parse_int};
 use lux_engine::wal::effect::StringBody;
 
-use crate::dispatch::args::Args;
+use crate::dispatch::args::{Args, Argv};
 use crate::dispatch::context::Context;
 use crate::dispatch::reply::{CommandError, CommandResult, ReplySink};
 use crate::dispatch::reply_errors as errors;
@@ -81,6 +81,7 @@ pub(crate) const COMMANDS: &[CommandSpec] = &[
         arity: Arity::AtLeast(4),
         keys: Keys::Range { first: 2, last: -1, step: 1 },
         key_access: &["OW", "update"],
+        key_access_of: Some(bitop_access),
         flags: WRITE,
         arguments: "AND | OR | XOR | NOT destkey key [key ...]",
         handler: bitop,
@@ -95,6 +96,7 @@ pub(crate) const COMMANDS: &[CommandSpec] = &[
         arity: Arity::AtLeast(2),
         keys: Keys::First,
         key_access: &["RW", "access", "update", "variable_flags"],
+        key_access_of: Some(bitfield_access),
         flags: WRITE,
         arguments: "key [GET encoding offset | [OVERFLOW WRAP | SAT | FAIL] SET encoding offset value | \
                     INCRBY encoding offset increment [...]]",
@@ -244,6 +246,17 @@ fn bitpos(ctx: &mut Context<'_>, mut args: Args<'_>, reply: &mut dyn ReplySink) 
     };
     reply.integer(position);
     Ok(())
+}
+
+/// Without SET and INCRBY the key is only read.
+fn bitfield_access(argv: Argv<'_>, _: usize) -> &'static [&'static str] {
+    let is_change = |arg: &[u8]| arg.eq_ignore_ascii_case(b"SET") || arg.eq_ignore_ascii_case(b"INCRBY");
+    if argv.iter().skip(2).any(is_change) { &["RW", "access", "update"] } else { &["RO", "access"] }
+}
+
+/// The first key is the target, the others are read.
+fn bitop_access(_: Argv<'_>, nth: usize) -> &'static [&'static str] {
+    if nth == 0 { &["OW", "update"] } else { &["RO", "access"] }
 }
 
 /// `BITOP operation destkey key [key ...]`

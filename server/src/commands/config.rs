@@ -74,7 +74,7 @@ const SUBCOMMANDS: &[CommandSpec] = &[
 ///
 /// A name without wildcards comes back spelled as it was asked for, as in Redis.
 fn config_get(ctx: &mut Context<'_>, args: Args<'_>, reply: &mut dyn ReplySink) -> CommandResult {
-    let mut found: BTreeMap<String, String> = BTreeMap::new();
+    let mut found: BTreeMap<String, Vec<u8>> = BTreeMap::new();
     for pattern in args {
         let has_wildcards = pattern.iter().any(|byte| b"*?[".contains(byte));
         let asked = String::from_utf8_lossy(pattern);
@@ -95,7 +95,7 @@ fn config_get(ctx: &mut Context<'_>, args: Args<'_>, reply: &mut dyn ReplySink) 
     reply.map(found.len());
     for (name, value) in &found {
         reply.bulk(name.as_bytes());
-        reply.bulk(value.as_bytes());
+        reply.bulk(value);
     }
     Ok(())
 }
@@ -110,7 +110,12 @@ fn config_set(ctx: &mut Context<'_>, args: Args<'_>, reply: &mut dyn ReplySink) 
         if config.maxmemory == 0 {
             config.maxmemory = ctx.state.config.defaults().maxmemory;
         }
-        config.check().map_err(|(name, reason)| errors::config_set(name, &reason))
+        config.check().map_err(|(name, reason)| errors::config_set(name, &reason))?;
+        if !pairs.iter().any(|(parameter, _)| parameter.name == "maxclients") {
+            return Ok(());
+        }
+        let room = ctx.state.descriptors.make_room(config.maxclients);
+        room.map_err(|clients| errors::config_set("maxclients", &errors::too_many_clients(clients)))
     })?;
     ctx.state.apply_config();
     reply.ok();
@@ -118,12 +123,12 @@ fn config_set(ctx: &mut Context<'_>, args: Args<'_>, reply: &mut dyn ReplySink) 
 }
 
 /// The parameters and their new values; an unknown, fixed or repeated one refuses the call.
-fn parse_pairs(args: Args<'_>) -> Result<Vec<(&'static Parameter, String)>, CommandError> {
+fn parse_pairs<'a>(args: Args<'a>) -> Result<Vec<(&'static Parameter, &'a [u8])>, CommandError> {
     if !args.remaining().is_multiple_of(2) {
         return Err(errors::wrong_arity("config|set"));
     }
-    let words: Vec<&[u8]> = args.collect();
-    let mut pairs: Vec<(&'static Parameter, String)> = Vec::new();
+    let words: Vec<&'a [u8]> = args.collect();
+    let mut pairs: Vec<(&'static Parameter, &'a [u8])> = Vec::new();
     let mut refusal = None;
     for pair in words.chunks_exact(2) {
         let parameter =
@@ -135,7 +140,7 @@ fn parse_pairs(args: Args<'_>) -> Result<Vec<(&'static Parameter, String)>, Comm
         if refusal.is_none() && pairs.iter().any(|(other, _)| other.name == parameter.name) {
             refusal = refuse("duplicate parameter");
         }
-        pairs.push((parameter, String::from_utf8_lossy(pair[1]).into_owned()));
+        pairs.push((parameter, pair[1]));
     }
     // An unknown name is reported before any other fault.
     refusal.map_or(Ok(pairs), Err)

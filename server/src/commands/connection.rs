@@ -289,7 +289,7 @@ fn auth(ctx: &mut Context<'_>, mut args: Args<'_>, reply: &mut dyn ReplySink) ->
 
 /// Authenticates the session, or leaves it as it was.
 fn log_in(ctx: &mut Context<'_>, user: &[u8], password: &[u8]) -> Result<(), CommandError> {
-    let expected = ctx.config().requirepass.as_bytes();
+    let expected = &ctx.config().requirepass[..];
     if user != DEFAULT_USER || !(expected.is_empty() || equals_in_constant_time(expected, password)) {
         return Err(errors::WRONG_PASS);
     }
@@ -595,7 +595,13 @@ impl<'a> KillFilter<'a> {
                     Some(_) => filter.spares_self = false,
                     None => return Err(errors::SYNTAX),
                 },
-                Some(_) => filter.age_min_s = Some(args.int()?.max(0).unsigned_abs()),
+                Some(_) => {
+                    let age_s = args.int().map_err(|_| errors::MAXAGE_NOT_AN_INTEGER)?;
+                    if age_s <= 0 {
+                        return Err(errors::MAXAGE_POSITIVE);
+                    }
+                    filter.age_min_s = Some(age_s.unsigned_abs());
+                }
                 None => return Err(errors::SYNTAX),
             }
         }

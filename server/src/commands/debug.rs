@@ -252,6 +252,8 @@ fn protocol(_: &mut Context<'_>, mut args: Args<'_>, reply: &mut dyn ReplySink) 
             reply.push(2);
             reply.bulk(b"server-cpu-usage");
             reply.integer(42);
+            // A push answers nothing: whoever waits for the reply gets one as well.
+            reply.bulk(b"Some real reply following the push reply");
         }
         "VERBATIM" => reply.verbatim("txt", b"This is a verbatim\nstring"),
         word => reply.boolean(word == "TRUE"),

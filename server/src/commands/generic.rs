@@ -32,6 +32,14 @@ fn rename_access(_: Argv<'_>, nth: usize) -> &'static [&'static str] {
     if nth == 0 { &["RW", "access", "delete"] } else { &["OW", "update"] }
 }
 
+fn renamenx_access(_: Argv<'_>, nth: usize) -> &'static [&'static str] {
+    if nth == 0 { &["RW", "access", "delete"] } else { &["OW", "insert"] }
+}
+
+fn copy_access(_: Argv<'_>, nth: usize) -> &'static [&'static str] {
+    if nth == 0 { &["RO", "access"] } else { &["OW", "update"] }
+}
+
 /// Source and target of RENAME and COPY.
 const BOTH: Keys = Keys::Range { first: 1, last: 2, step: 1 };
 
@@ -114,7 +122,7 @@ pub(crate) const COMMANDS: &[CommandSpec] = &[
         arity: Arity::Exactly(3),
         keys: BOTH,
         key_access: &["RW", "access", "delete"],
-        key_access_of: Some(rename_access),
+        key_access_of: Some(renamenx_access),
         flags: WRITE.with(Flags::FAST),
         acl: &["keyspace"],
         arguments: "key newkey",
@@ -129,6 +137,7 @@ pub(crate) const COMMANDS: &[CommandSpec] = &[
         arity: Arity::AtLeast(3),
         keys: BOTH,
         key_access: &["RO", "access"],
+        key_access_of: Some(copy_access),
         flags: WRITE.with(Flags::DENY_OOM),
         acl: &["keyspace"],
         arguments: "source destination [DB destination-db] [REPLACE]",
@@ -461,16 +470,18 @@ const INT_RANGE: CommandError =
     CommandError::fixed("ERR value is out of range, value must between -2147483648 and 2147483647");
 
 /// Takes a database number.
-fn database(args: &mut Args<'_>) -> Result<DbIndex, CommandError> {
+fn database(ctx: &Context<'_>, args: &mut Args<'_>) -> Result<DbIndex, CommandError> {
     let number = args.int()?;
     if i32::try_from(number).is_err() {
         return Err(INT_RANGE);
     }
-    database_numbered(number).ok_or(errors::DB_INDEX)
+    database_numbered(ctx, number).ok_or(errors::DB_INDEX)
 }
 
-fn database_numbered(number: i64) -> Option<DbIndex> {
-    u8::try_from(number).ok().filter(|index| usize::from(*index) < DATABASE_COUNT).map(DbIndex)
+/// A database of the configuration; `databases` is at most [`DATABASE_COUNT`].
+fn database_numbered(ctx: &Context<'_>, number: i64) -> Option<DbIndex> {
+    let index = u8::try_from(number).ok()?;
+    (i64::from(index) < ctx.config().databases).then_some(DbIndex(index))
 }
 
 /// `COPY source destination [DB destination-db] [REPLACE]`
@@ -480,7 +491,7 @@ fn copy(ctx: &mut Context<'_>, mut args: Args<'_>, reply: &mut dyn ReplySink) ->
     while !args.is_empty() {
         match args.one_of(&["REPLACE", "DB"]) {
             Some(0) => replaces = true,
-            Some(_) if !args.is_empty() => db = database(&mut args)?,
+            Some(_) if !args.is_empty() => db = database(ctx, &mut args)?,
             _ => return Err(errors::SYNTAX),
         }
     }
@@ -501,7 +512,7 @@ fn copy(ctx: &mut Context<'_>, mut args: Args<'_>, reply: &mut dyn ReplySink) ->
 
 /// `MOVE key db`
 fn move_key(ctx: &mut Context<'_>, mut args: Args<'_>, reply: &mut dyn ReplySink) -> CommandResult {
-    let (key, db) = (args.key()?, database(&mut args)?);
+    let (key, db) = (args.key()?, database(ctx, &mut args)?);
     if db == ctx.db() {
         return Err(errors::SAME_OBJECT);
     }
@@ -689,7 +700,7 @@ fn swapdb(ctx: &mut Context<'_>, mut args: Args<'_>, reply: &mut dyn ReplySink) 
     let first = first.map_err(|_| errors::INVALID_FIRST_DB_INDEX)?;
     let second = args.int_within(i64::from(i32::MIN), i64::from(i32::MAX));
     let second = second.map_err(|_| errors::INVALID_SECOND_DB_INDEX)?;
-    let (Some(first), Some(second)) = (database_numbered(first), database_numbered(second)) else {
+    let (Some(first), Some(second)) = (database_numbered(ctx, first), database_numbered(ctx, second)) else {
         return Err(errors::DB_INDEX);
     };
     if first != second {

@@ -256,7 +256,7 @@ struct Range {
 }
 
 impl Range {
-    fn parse(args: &mut Args<'_>) -> Result<Self, CommandError> {
+    fn parse(args: &mut Args<'_>, databases: i64) -> Result<Self, CommandError> {
         let mut range = Range::default();
         while !args.is_empty() {
             match args.one_of(&["ASYNC", "FAMILY", "DB", "KEY", "BUCKETS", "BOTTOM"]) {
@@ -267,14 +267,31 @@ impl Range {
                     let family = Family::ALL.into_iter().find(is_named);
                     range.family = Some(family.ok_or_else(|| errors::about_word("unknown family", name))?);
                 }
-                Some(2) => range.db = Some(DbIndex(bounded(args, 15)? as u8)),
+                Some(2) => {
+                    let index = args.int()?;
+                    if !(0..databases).contains(&index) {
+                        return Err(errors::DB_INDEX);
+                    }
+                    range.db = u8::try_from(index).ok().map(DbIndex);
+                }
                 Some(3) => range.key = Some(args.bytes()?.to_vec()),
                 Some(4) => range.buckets = Some((bounded(args, u32::MAX)?, bounded(args, u32::MAX)?)),
                 Some(_) => range.is_bottom = true,
-                None => return Err(errors::SYNTAX),
+                None => return Err(errors::about_word("unknown option", args.bytes()?)),
             }
         }
-        Ok(range)
+        range.check()
+    }
+
+    /// Refuses what makes no sense together.
+    fn check(self) -> Result<Self, CommandError> {
+        let has_place = self.db.is_some() || self.key.is_some() || self.buckets.is_some();
+        match self.buckets {
+            Some((first, last)) if first > last => Err(errors::BUCKETS_REVERSED),
+            Some(_) if self.key.is_some() => Err(errors::KEY_AND_BUCKETS),
+            _ if has_place && self.family == Some(Family::Meta) => Err(errors::META_HAS_NO_KEYS),
+            _ => Ok(self),
+        }
     }
 
     /// The bounds in row keys of the families that begin with a database id.
@@ -331,7 +348,7 @@ fn compact(ctx: &mut Context<'_>, mut args: Args<'_>, reply: &mut dyn ReplySink)
     if let Some(index) = args.one_of(CONTROLS) {
         return control(ctx, CONTROLS[index], args, reply);
     }
-    let range = Range::parse(&mut args)?;
+    let range = Range::parse(&mut args, ctx.config().databases)?;
     let (engine, db) = (ctx.engine().clone(), ctx.db());
     if range.is_async {
         let job = move || {

@@ -17,7 +17,7 @@ const INCLUDE_DEPTH_MAX: usize = 16;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Directive {
     pub name: String,
-    pub words: Vec<String>,
+    pub words: Vec<Vec<u8>>,
     pub origin: Origin,
     /// The line as it was written.
     pub text: String,
@@ -117,8 +117,8 @@ fn parse(text: &str, path: &Path, depth: usize, out: &mut Vec<Directive>) -> Res
         let fail = |reason: String| ConfigError { origin: origin.clone(), text: line.into(), reason };
         let words = split(line).ok_or_else(|| fail("Unbalanced quotes in configuration line".into()))?;
         let Some((name, words)) = words.split_first() else { continue };
-        if !name.eq_ignore_ascii_case("include") {
-            let (name, words) = (name.to_ascii_lowercase(), words.to_vec());
+        if !name.eq_ignore_ascii_case(b"include") {
+            let (name, words) = (String::from_utf8_lossy(name).to_ascii_lowercase(), words.to_vec());
             out.push(Directive { name, words, origin, text: line.into() });
             continue;
         }
@@ -128,6 +128,7 @@ fn parse(text: &str, path: &Path, depth: usize, out: &mut Vec<Directive>) -> Res
         if depth == INCLUDE_DEPTH_MAX {
             return Err(fail("Files include each other too deeply".into()));
         }
+        let pattern = str::from_utf8(pattern).map_err(|_| fail("The path is not valid UTF-8".into()))?;
         for included in expand(pattern).map_err(&fail)? {
             match read_into(&included, depth + 1, out) {
                 Ok(()) => {}
@@ -163,31 +164,31 @@ fn expand(pattern: &str) -> Result<Vec<PathBuf>, String> {
 ///
 /// The same grammar splits inline commands, there on bytes (`resp::decoder`).
 #[must_use]
-pub fn split(line: &str) -> Option<Vec<String>> {
-    crate::resp::words::split(line.as_bytes())?
-        .into_iter()
-        .map(|word| Some(String::from_utf8_lossy(&word).into_owned()))
-        .collect()
+pub fn split(line: &str) -> Option<Vec<Vec<u8>>> {
+    crate::resp::words::split(line.as_bytes())
 }
 
-/// Writes a word so that [`split`] reads it back.
+/// Writes a word so that [`split`] reads it back; the line stays text, whatever the word is.
 #[must_use]
-pub fn quote(word: &str) -> String {
+pub fn quote(word: &[u8]) -> String {
     let is_plain = !word.is_empty()
-        && word.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'"' | b'\'' | b'\\' | b'#'));
+        && word.iter().all(|b| b.is_ascii_graphic() && !matches!(b, b'"' | b'\'' | b'\\' | b'#'));
     if is_plain {
-        return word.to_owned();
+        return String::from_utf8_lossy(word).into_owned();
     }
     let mut quoted = String::from("\"");
-    for c in word.chars() {
-        match c {
-            '"' | '\\' => quoted.extend(['\\', c]),
-            '\n' => quoted += "\\n",
-            '\r' => quoted += "\\r",
-            '\t' => quoted += "\\t",
-            c if c.is_ascii_control() => quoted += &format!("\\x{:02x}", u32::from(c)),
-            c => quoted.push(c),
+    for chunk in word.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            match c {
+                '"' | '\\' => quoted.extend(['\\', c]),
+                '\n' => quoted += "\\n",
+                '\r' => quoted += "\\r",
+                '\t' => quoted += "\\t",
+                c if c.is_ascii_control() => quoted += &format!("\\x{:02x}", u32::from(c)),
+                c => quoted.push(c),
+            }
         }
+        chunk.invalid().iter().for_each(|byte| quoted += &format!("\\x{byte:02x}"));
     }
     quoted + "\""
 }
@@ -199,9 +200,12 @@ mod tests {
     #[test]
     fn quoted_words_come_back() {
         for word in ["plain", "", "two words", "quote\"d", "back\\slash", "tab\there", "it's", "#x", "ü"] {
-            let line = format!("name {}", quote(word));
-            assert_eq!(split(&line), Some(vec!["name".to_owned(), word.to_owned()]));
+            let line = format!("name {}", quote(word.as_bytes()));
+            assert_eq!(split(&line), Some(vec![b"name".to_vec(), word.into()]));
         }
+        let bytes: Vec<u8> = (0..=255).collect();
+        let line = format!("name {}", quote(&bytes));
+        assert_eq!(split(&line), Some(vec![b"name".to_vec(), bytes]));
         assert_eq!(split("a \"b"), None);
         assert_eq!(split("a \"b\"c"), None);
     }
@@ -226,7 +230,7 @@ mod tests {
         let outer = dir.path().join("outer");
         std::fs::write(&outer, format!("include {}/*.conf\nport 3", dir.path().display())).expect("written");
         let ports: Vec<_> = read(&outer).expect("valid").into_iter().map(|d| (d.name, d.words)).collect();
-        let expected = ["1", "2", "3"].map(|n| ("port".to_owned(), vec![n.to_owned()]));
+        let expected = ["1", "2", "3"].map(|n| ("port".to_owned(), vec![n.into()]));
         assert_eq!(ports, expected);
     }
 }

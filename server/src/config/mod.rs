@@ -6,6 +6,7 @@
 //! `Arc` and look at a version counter to see whether it is stale.
 
 pub mod file;
+pub mod foreign;
 pub mod rewrite;
 pub mod sources;
 pub mod value;
@@ -45,12 +46,12 @@ pub struct Parameter {
 impl Parameter {
     /// The value in `config`, as CONFIG GET shows it.
     #[must_use]
-    pub fn print(&self, config: &Config) -> String {
+    pub fn print(&self, config: &Config) -> Vec<u8> {
         self.kind.print(&(self.get)(config))
     }
 
     /// Reads `text` and puts it into `config`; on an error (Redis's words) nothing changes.
-    pub fn assign(&self, config: &mut Config, text: &str) -> Result<(), String> {
+    pub fn assign(&self, config: &mut Config, text: &[u8]) -> Result<(), String> {
         let value = self.kind.parse(text, &(self.get)(config))?;
         (self.set)(config, value);
         Ok(())
@@ -123,7 +124,7 @@ parameters! {
     timeout: i64 = "timeout", int(0, INT_MAX), "0", Live, "Seconds after which an idle client is disconnected; 0 is never.";
     maxclients: i64 = "maxclients", int(1, u32::MAX as i64), "10000", Live, "Connections served at the same time.";
     protected_mode: bool = "protected-mode", Kind::Flag, "yes", Live, "Without a password, serve only clients on this host.";
-    requirepass: String = "requirepass", Kind::Secret, "", Live, "The password of the default user.";
+    requirepass: Vec<u8> = "requirepass", Kind::Secret, "", Live, "The password of the default user.";
     io_threads: i64 = "io-threads", int(0, 128), "0", AtStart, "Worker threads; 0 is one per core, at most 4.";
     databases: i64 = "databases", int(1, 16), "16", AtStart, "Number of databases for SELECT.";
 
@@ -135,7 +136,7 @@ parameters! {
     lfu_log_factor: i64 = "lfu-log-factor", int(0, INT_MAX), "10", Live, "How slowly the access counter of the LFU policies grows.";
     lfu_decay_time: i64 = "lfu-decay-time", int(0, INT_MAX), "1", Live, "Minutes without a use after which the access counter of the LFU policies loses one; 0 is never.";
 
-    appendonly: bool = "appendonly", Kind::Flag, "yes", AtStart, "The log is always on; only yes is accepted.";
+    appendonly: bool = "appendonly", Kind::Flag, "yes", AtStart, "The log is always on: no has no effect.";
     appendfsync: String = "appendfsync", Kind::Choice(&["everysec", "always", "no"]), "everysec", Live, "When the log is synced: before each reply, each second, or by the kernel.";
     save: String = "save", Kind::SavePoints, "", Live, "Redis's save points; Lux checkpoints by itself and keeps the value for clients that ask.";
     checkpoint_interval: i64 = "checkpoint-interval", int(1, 90), "60", Live, "Seconds after which a changed data set is checkpointed at the latest.";
@@ -147,18 +148,18 @@ parameters! {
     lazyfree_lazy_user_del: bool = "lazyfree-lazy-user-del", Kind::Flag, "no", Live, "Accepted for Redis's sake: memory is always freed in the background.";
     lazyfree_lazy_user_flush: bool = "lazyfree-lazy-user-flush", Kind::Flag, "no", Live, "Accepted for Redis's sake: a flush never waits for the data to go.";
 
-    hash_max_listpack_entries: i64 = "hash-max-listpack-entries" / "hash-max-ziplist-entries", int(0, LONG_MAX), "512", Live, "Fields up to which a hash is packed.";
-    hash_max_listpack_value: i64 = "hash-max-listpack-value" / "hash-max-ziplist-value", memory(0, LONG_MAX), "64", Live, "Field and value bytes up to which a hash is packed.";
-    list_max_listpack_size: i64 = "list-max-listpack-size" / "list-max-ziplist-size", int(-5, INT_MAX), "-2", Live, "Size of a list's packed nodes.";
-    list_compress_depth: i64 = "list-compress-depth", int(0, INT_MAX), "0", Live, "Nodes at both ends of a list that stay uncompressed.";
-    set_max_intset_entries: i64 = "set-max-intset-entries", int(0, LONG_MAX), "512", Live, "Integers up to which a set is packed.";
-    set_max_listpack_entries: i64 = "set-max-listpack-entries", int(0, LONG_MAX), "128", Live, "Members up to which a set is packed.";
-    set_max_listpack_value: i64 = "set-max-listpack-value", memory(0, LONG_MAX), "64", Live, "Member bytes up to which a set is packed.";
-    zset_max_listpack_entries: i64 = "zset-max-listpack-entries" / "zset-max-ziplist-entries", int(0, LONG_MAX), "128", Live, "Members up to which a sorted set is packed.";
-    zset_max_listpack_value: i64 = "zset-max-listpack-value" / "zset-max-ziplist-value", memory(0, LONG_MAX), "64", Live, "Member bytes up to which a sorted set is packed.";
-    hll_sparse_max_bytes: i64 = "hll-sparse-max-bytes", memory(0, LONG_MAX), "3000", Live, "Bytes up to which a HyperLogLog is sparse.";
-    stream_node_max_bytes: i64 = "stream-node-max-bytes", memory(0, LONG_MAX), "4096", Live, "Bytes of a stream's packed nodes.";
-    stream_node_max_entries: i64 = "stream-node-max-entries", int(0, LONG_MAX), "100", Live, "Entries of a stream's packed nodes.";
+    hash_max_listpack_entries: i64 = "hash-max-listpack-entries" / "hash-max-ziplist-entries", int(0, LONG_MAX), "512", Live, "Accepted for Redis\'s sake: there are no hashes yet.";
+    hash_max_listpack_value: i64 = "hash-max-listpack-value" / "hash-max-ziplist-value", memory(0, LONG_MAX), "64", Live, "Accepted for Redis\'s sake: there are no hashes yet.";
+    list_max_listpack_size: i64 = "list-max-listpack-size" / "list-max-ziplist-size", int(-5, INT_MAX), "-2", Live, "Accepted for Redis\'s sake: there are no lists yet.";
+    list_compress_depth: i64 = "list-compress-depth", int(0, INT_MAX), "0", Live, "Accepted for Redis\'s sake: there are no lists yet.";
+    set_max_intset_entries: i64 = "set-max-intset-entries", int(0, LONG_MAX), "512", Live, "Accepted for Redis\'s sake: there are no sets yet.";
+    set_max_listpack_entries: i64 = "set-max-listpack-entries", int(0, LONG_MAX), "128", Live, "Accepted for Redis\'s sake: there are no sets yet.";
+    set_max_listpack_value: i64 = "set-max-listpack-value", memory(0, LONG_MAX), "64", Live, "Accepted for Redis\'s sake: there are no sets yet.";
+    zset_max_listpack_entries: i64 = "zset-max-listpack-entries" / "zset-max-ziplist-entries", int(0, LONG_MAX), "128", Live, "Accepted for Redis\'s sake: there are no sorted sets yet.";
+    zset_max_listpack_value: i64 = "zset-max-listpack-value" / "zset-max-ziplist-value", memory(0, LONG_MAX), "64", Live, "Accepted for Redis\'s sake: there are no sorted sets yet.";
+    hll_sparse_max_bytes: i64 = "hll-sparse-max-bytes", memory(0, LONG_MAX), "3000", Live, "Accepted for Redis\'s sake: there are no HyperLogLogs yet.";
+    stream_node_max_bytes: i64 = "stream-node-max-bytes", memory(0, LONG_MAX), "4096", Live, "Accepted for Redis\'s sake: there are no streams yet.";
+    stream_node_max_entries: i64 = "stream-node-max-entries", int(0, LONG_MAX), "100", Live, "Accepted for Redis\'s sake: there are no streams yet.";
 
     proto_max_bulk_len: i64 = "proto-max-bulk-len", memory(1 << 20, LONG_MAX), "512mb", Live, "Largest argument of a request, and largest string value.";
     client_query_buffer_limit: i64 = "client-query-buffer-limit", memory(1 << 20, LONG_MAX), "1gb", Live, "Largest request.";
@@ -167,13 +168,13 @@ parameters! {
     hz: i64 = "hz", int(1, 500), "10", Live, "Accepted for Redis's sake: background work has its own times.";
     loglevel: String = "loglevel", Kind::Choice(&["debug", "verbose", "notice", "warning", "nothing"]), "notice", Live, "What is logged.";
     logfile: String = "logfile", Kind::Text, "", AtStart, "Where it is logged; empty is standard output.";
-    daemonize: bool = "daemonize", Kind::Flag, "no", AtStart, "Only no: leave backgrounding to systemd or the container.";
+    daemonize: bool = "daemonize", Kind::Flag, "no", AtStart, "Backgrounding is left to systemd or the container: yes has no effect.";
     supervised: String = "supervised", Kind::Choice(&["no", "upstart", "systemd", "auto"]), "no", AtStart, "Accepted for Redis's sake.";
     pidfile: String = "pidfile", Kind::Text, "", AtStart, "File that holds the process id while the server runs.";
-    shutdown_timeout: i64 = "shutdown-timeout", int(0, INT_MAX), "10", Live, "Seconds that running commands get to finish at shutdown.";
+    shutdown_timeout: i64 = "shutdown-timeout", int(0, INT_MAX), "2", Live, "Seconds that running commands and replies that are not read get at shutdown; SHUTDOWN NOW gives them none.";
     enable_debug_command: String = "enable-debug-command", Kind::Choice(&["no", "yes", "local"]), "no", AtStart, "Who may use DEBUG.";
-    slowlog_log_slower_than: i64 = "slowlog-log-slower-than", int(-1, LONG_MAX), "10000", Live, "Microseconds from which SLOWLOG keeps a command; negative keeps none.";
-    slowlog_max_len: i64 = "slowlog-max-len", int(0, LONG_MAX), "128", Live, "Entries SLOWLOG keeps.";
+    slowlog_log_slower_than: i64 = "slowlog-log-slower-than" / "commandlog-execution-slower-than", int(-1, LONG_MAX), "10000", Live, "Microseconds from which SLOWLOG keeps a command; negative keeps none.";
+    slowlog_max_len: i64 = "slowlog-max-len" / "commandlog-slow-execution-max-len", int(0, LONG_MAX), "128", Live, "Entries SLOWLOG keeps.";
     latency_tracking: bool = "latency-tracking", Kind::Flag, "yes", Live, "Keeps latency histograms per command.";
     latency_monitor_threshold: i64 = "latency-monitor-threshold", int(0, LONG_MAX), "0", Live, "Milliseconds from which LATENCY keeps an event; 0 keeps none.";
     cluster_enabled: bool = "cluster-enabled", Kind::Flag, "no", AtStart, "Only no.";
@@ -185,7 +186,7 @@ impl Default for Config {
         let mut config = Config::blank();
         for parameter in PARAMETERS {
             parameter
-                .assign(&mut config, parameter.default)
+                .assign(&mut config, parameter.default.as_bytes())
                 .expect("defaults are valid, a test reads them all");
         }
         config
@@ -201,13 +202,10 @@ impl Config {
 
     /// Refuses what the table's kinds cannot see.
     pub fn check(&self) -> Result<(), (&'static str, String)> {
-        let only = |name, word: &str| Err((name, format!("argument must be '{word}'")));
-        match () {
-            () if !self.appendonly => only("appendonly", "yes"),
-            () if self.daemonize => only("daemonize", "no"),
-            () if self.cluster_enabled => only("cluster-enabled", "no"),
-            () => Ok(()),
+        if self.cluster_enabled {
+            return Err(("cluster-enabled", "argument must be 'no': there is no cluster mode".into()));
         }
+        Ok(())
     }
 }
 
@@ -281,7 +279,7 @@ pub fn reference_page() -> String {
         let default = if p.default.is_empty() { "(empty)" } else { p.default };
         page += &format!("| `{}` | `{default}` | {} | {live} | {} |\n", p.name, p.kind.describe(), p.help);
     }
-    page
+    page + &foreign::reference()
 }
 
 #[cfg(test)]

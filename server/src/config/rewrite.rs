@@ -54,14 +54,14 @@ fn parameter_of(line: &str) -> Option<&'static Parameter> {
     if line.starts_with('#') {
         return None;
     }
-    find(file::split(line)?.first()?)
+    find(str::from_utf8(file::split(line)?.first()?).ok()?)
 }
 
 /// The line of one parameter; one per class for the buffer limits.
 fn lines_of(parameter: &Parameter, config: &Config) -> String {
     let value = parameter.print(config);
-    let words: Vec<&str> = match parameter.kind.takes_many_words() {
-        true => value.split(' ').filter(|word| !word.is_empty()).collect(),
+    let words: Vec<&[u8]> = match parameter.kind.takes_many_words() {
+        true => value.split(|byte| *byte == b' ').filter(|word| !word.is_empty()).collect(),
         false => vec![&value],
     };
     let per_line = if parameter.name == "client-output-buffer-limit" { 4 } else { words.len().max(1) };
@@ -107,7 +107,7 @@ mod tests {
         let defaults = Config::default();
         let mut config = defaults.clone();
         config.timeout = 5;
-        config.requirepass = "two words".into();
+        config.requirepass = b"two words".into();
         let old = "# mine\ntimeout 1\n\nport 6379\ntimeout 2\nclient-output-buffer-limit normal 1 1 1\n";
         let new = render(old, &config, &defaults);
         assert_eq!(
@@ -126,7 +126,7 @@ mod tests {
         let path = dir.path().join("lux.conf");
         let config = Config { slowlog_max_len: 3, ..Config::default() };
         rewrite(&path, &config, &Config::default()).expect("written");
-        let args = [path.display().to_string()];
+        let args = [path.clone().into_os_string()];
         let loaded = super::super::sources::load(&args, std::iter::empty()).expect("valid");
         assert_eq!(loaded.config.slowlog_max_len, 3);
         assert_eq!(fs::read_dir(dir.path()).expect("readable").count(), 1, "no litter");

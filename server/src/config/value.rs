@@ -17,7 +17,7 @@ pub enum Kind {
     Choice(&'static [&'static str]),
     /// Any text.
     Text,
-    /// Text that logs and the reference never show.
+    /// Any bytes; logs and the reference never show them.
     Secret,
     /// Words separated by spaces.
     Words,
@@ -35,6 +35,7 @@ pub enum Value {
     Flag(bool),
     Int(i64),
     Text(String),
+    Secret(Vec<u8>),
     Words(Vec<String>),
     BufferLimits(BufferLimits),
 }
@@ -59,7 +60,17 @@ pub struct BufferLimits {
 
 impl Kind {
     /// Reads a value. `old` is the value so far, for kinds that change in part.
-    pub fn parse(self, text: &str, old: &Value) -> Result<Value, String> {
+    pub fn parse(self, text: &[u8], old: &Value) -> Result<Value, String> {
+        if matches!(self, Kind::Secret) {
+            return Ok(Value::Secret(text.to_vec()));
+        }
+        match str::from_utf8(text) {
+            Ok(text) => self.parse_text(text, old),
+            Err(_) => Err("argument must be valid UTF-8".into()),
+        }
+    }
+
+    fn parse_text(self, text: &str, old: &Value) -> Result<Value, String> {
         match self {
             Kind::Flag => match text {
                 _ if text.eq_ignore_ascii_case("yes") => Ok(Value::Flag(true)),
@@ -86,7 +97,8 @@ impl Kind {
                 Some(word) => Ok(Value::Text((*word).into())),
                 None => Err(format!("argument(s) must be one of the following: {}", words.join(", "))),
             },
-            Kind::Text | Kind::Secret => Ok(Value::Text(text.into())),
+            Kind::Text => Ok(Value::Text(text.into())),
+            Kind::Secret => Ok(Value::Secret(text.into())),
             Kind::Words => Ok(Value::Words(text.split_ascii_whitespace().map(String::from).collect())),
             Kind::SavePoints => parse_save_points(text),
             Kind::BufferLimits => parse_buffer_limits(text, old),
@@ -98,15 +110,17 @@ impl Kind {
 
     /// Writes a value as CONFIG GET shows it.
     #[must_use]
-    pub fn print(self, value: &Value) -> String {
-        match (self, value) {
+    pub fn print(self, value: &Value) -> Vec<u8> {
+        let text = match (self, value) {
             (_, Value::Flag(flag)) => if *flag { "yes" } else { "no" }.into(),
             (Kind::Octal { .. }, Value::Int(number)) => format!("{number:o}"),
             (_, Value::Int(number)) => number.to_string(),
             (_, Value::Text(text)) => text.clone(),
+            (_, Value::Secret(bytes)) => return bytes.clone(),
             (_, Value::Words(words)) => words.join(" "),
             (_, Value::BufferLimits(limits)) => limits.print(),
-        }
+        };
+        text.into_bytes()
     }
 
     /// Whether a line of a file may give the value in several words.
@@ -125,7 +139,8 @@ impl Kind {
             Kind::Memory { .. } => "bytes, with k, kb, m, mb, g, gb".into(),
             Kind::Octal { .. } => "octal permissions".into(),
             Kind::Choice(words) => words.join(", "),
-            Kind::Text | Kind::Secret => "text".into(),
+            Kind::Text => "text".into(),
+            Kind::Secret => "any bytes".into(),
             Kind::Words => "words".into(),
             Kind::SavePoints => "pairs of seconds and changes".into(),
             Kind::BufferLimits => "class hard soft seconds ...".into(),
@@ -240,6 +255,7 @@ macro_rules! setting {
 setting!(bool, Flag);
 setting!(i64, Int);
 setting!(String, Text);
+setting!(Vec<u8>, Secret);
 setting!(Vec<String>, Words);
 setting!(BufferLimits, BufferLimits);
 
@@ -271,9 +287,9 @@ mod tests {
     #[test]
     fn buffer_limits_change_in_part() {
         let old = Value::BufferLimits(BufferLimits::default());
-        let new = Kind::BufferLimits.parse("pubsub 32mb 8mb 60", &old).expect("valid");
-        assert_eq!(Kind::BufferLimits.print(&new), "normal 0 0 0 slave 0 0 0 pubsub 33554432 8388608 60");
-        assert!(Kind::BufferLimits.parse("pubsub 1 2", &old).is_err());
-        assert!(Kind::BufferLimits.parse("other 1 2 3", &old).is_err());
+        let new = Kind::BufferLimits.parse(b"pubsub 32mb 8mb 60", &old).expect("valid");
+        assert_eq!(Kind::BufferLimits.print(&new), b"normal 0 0 0 slave 0 0 0 pubsub 33554432 8388608 60");
+        assert!(Kind::BufferLimits.parse(b"pubsub 1 2", &old).is_err());
+        assert!(Kind::BufferLimits.parse(b"other 1 2 3", &old).is_err());
     }
 }

@@ -27,13 +27,14 @@ use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::clock;
 use crate::config::value::BufferLimit;
 use crate::dispatch::args::Argv;
 use crate::dispatch::context;
 use crate::dispatch::execute::{Position, Step, execute};
 use crate::dispatch::reply::ReplySink;
 use crate::resp::decoder::{Decoder, Limits};
-use crate::session::{Protocol, Session};
+use crate::session::{ClientHandle, Protocol, Session};
 use crate::state::{Phase, ServerState, Worker};
 use crate::stats::bump;
 use input::Input;
@@ -173,6 +174,8 @@ impl Connection {
         match workspace.decoder.decode(workspace.input.filled(), &limits, requests_max) {
             Err(violation) => Decoded::Batch(Some(violation.0)),
             Ok(()) if workspace.decoder.is_empty() => {
+                // A request that takes long to arrive is no idleness.
+                self.session.handle.touch(clock::unix_ms());
                 // Bytes that were no request (empty lines) are done with.
                 let done = workspace.decoder.finish_batch();
                 workspace.input.consume(done);
@@ -211,7 +214,7 @@ impl Connection {
         let count = tokio::select! {
             biased;
             count = read => count?,
-            _ = shutdown.wait_for(|phase| *phase == Phase::Stopping) => return Err(End::Closed),
+            _ = shutdown.wait_for(Phase::is_stopping) => return Err(End::Closed),
         };
         if count == 0 {
             return Err(End::Closed);
@@ -244,7 +247,7 @@ impl Connection {
         // The workspace served another client before.
         workspace.output.set_resp3(self.session.protocol == Protocol::Resp3);
         self.state.start_batch(&self.worker);
-        self.session.handle.last_active_unix_ms.store(self.worker.now_ms.get(), Relaxed);
+        self.session.handle.touch(self.worker.now_ms.get());
         // Keeps what the batch reads in memory until it is done.
         let mut prefetched = None;
         for index in 0..count {
@@ -253,17 +256,7 @@ impl Connection {
                 if wait.is_fetch() && prefetched.is_none() {
                     prefetched = self.prefetch(index + 1..count);
                 }
-                self.session.handle.is_blocked.store(true, Relaxed);
-                wait.ready(&self.state, &mut self.session).await;
-                if self.session.resume.as_ref().is_some_and(|resume| resume.has_turn()) {
-                    prefetched = None;
-                }
-                if let Some(ticket) = prefetched.as_mut().filter(|ticket| !ticket.is_ready()) {
-                    // A failure shows again when the command that needs the record runs.
-                    let _ = ticket.await;
-                }
-                self.session.handle.is_blocked.store(false, Relaxed);
-                self.state.start_batch(&self.worker);
+                self.wait(wait, &mut prefetched).await?;
             }
             if self.state.evict_always.load(Relaxed) {
                 self.evict_everything().await;
@@ -296,6 +289,33 @@ impl Connection {
         if self.state.shutdown.is_requested() {
             return Err(End::Closed);
         }
+        Ok(())
+    }
+
+    /// Waits until an interrupted command can run again.
+    async fn wait(&mut self, wait: context::Wait, prefetched: &mut Option<FetchTicket>) -> Result<(), End> {
+        self.session.handle.is_blocked.store(true, Relaxed);
+        let is_paused = wait.is_pause();
+        let is_over = tokio::select! {
+            biased;
+            () = wait.ready(&self.state, &mut self.session) => false,
+            _ = self.shutdown.wait_for(Phase::is_stopping), if is_paused => true,
+        };
+        if is_over {
+            // The paused command has not begun and never will; those before it have their replies.
+            self.flush().await?;
+            return Err(End::Closed);
+        }
+        if self.session.resume.as_ref().is_some_and(|resume| resume.has_turn()) {
+            *prefetched = None;
+        }
+        if let Some(ticket) = prefetched.as_mut().filter(|ticket| !ticket.is_ready()) {
+            // A failure shows again when the command that needs the record runs.
+            let _ = ticket.await;
+        }
+        self.session.handle.is_blocked.store(false, Relaxed);
+        self.state.start_batch(&self.worker);
+        self.session.handle.touch(self.worker.now_ms.get());
         Ok(())
     }
 
@@ -360,11 +380,13 @@ impl Connection {
         }
         let limit = self.session.config.client_output_buffer_limit.normal;
         let len = output.len();
+        // What CLIENT LIST shows while the client does not read.
+        self.session.handle.output_buffer_bytes.store(len, Relaxed);
         if limit.hard_bytes > 0 && len as u64 > limit.hard_bytes {
             tracing::warn!(client = ?self.session.handle, len, "closed: hard output buffer limit reached");
             return Err(End::Closed);
         }
-        if !write_all(&mut self.stream, output.bytes(), limit).await? {
+        if !write_all(&mut self.stream, output.bytes(), limit, &self.session.handle).await? {
             tracing::warn!(client = ?self.session.handle, len, "closed: soft output buffer limit reached");
             return Err(End::Closed);
         }
@@ -395,7 +417,14 @@ enum Decoded {
 }
 
 /// Writes everything. `false`: it stayed above the soft limit for too long.
-async fn write_all(stream: &mut Stream, bytes: &[u8], limit: BufferLimit) -> io::Result<bool> {
+///
+/// A client that takes its replies slowly is at work: each part that it took counts for `timeout`.
+async fn write_all(
+    stream: &mut Stream,
+    bytes: &[u8],
+    limit: BufferLimit,
+    client: &ClientHandle,
+) -> io::Result<bool> {
     let mut rest = bytes;
     if limit.soft_bytes > 0 && rest.len() as u64 > limit.soft_bytes {
         // Redis looks once a second: no seconds at all are up to one.
@@ -406,8 +435,19 @@ async fn write_all(stream: &mut Stream, bytes: &[u8], limit: BufferLimit) -> io:
                 Ok(written) => rest = &rest[written?..],
                 Err(_) => return Ok(false),
             }
+            client.touch(clock::unix_ms());
         }
     }
-    stream.write_all(rest).await?;
+    while !rest.is_empty() {
+        let written = stream.write(rest).await?;
+        if written == 0 {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        // What fits into the socket at once was noted when its batch began.
+        if written < rest.len() || rest.len() < bytes.len() {
+            client.touch(clock::unix_ms());
+        }
+        rest = &rest[written..];
+    }
     Ok(true)
 }

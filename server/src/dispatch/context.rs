@@ -103,6 +103,12 @@ impl Wait {
         matches!(self, Wait::Fetch(_))
     }
 
+    /// Whether it is for the end of CLIENT PAUSE.
+    #[must_use]
+    pub fn is_pause(&self) -> bool {
+        matches!(self, Wait::Unpaused)
+    }
+
     /// Returns when the command can be run again, with what it needs for that in the session.
     pub async fn ready(self, state: &ServerState, session: &mut Session) {
         let resume = session.resume.get_or_insert_default();

@@ -143,8 +143,12 @@ fn slow_down(
     session: &mut Session,
     command: &Command,
 ) -> Result<Option<Wait>, CommandError> {
-    if !command.spec.flags.has(Flags::DENY_OOM) {
-        return Ok(None);
+    let flags = command.spec.flags;
+    if !flags.has(Flags::DENY_OOM) {
+        // A change that needs no memory needs room in the log and a row, unless it only removes.
+        let needs_disk = flags.has(Flags::WRITE) && !flags.has(Flags::RESERVE);
+        let is_refused = needs_disk && state.engine.disk().is_full();
+        return if is_refused { Err(reply_errors::DISK_FULL) } else { Ok(None) };
     }
     match state.engine.pressure() {
         Pressure::None => Ok(None),

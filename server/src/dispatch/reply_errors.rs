@@ -13,9 +13,6 @@ pub const WRONG_TYPE: CommandError =
     fixed("WRONGTYPE Operation against a key holding the wrong kind of value");
 pub const NO_SUCH_KEY: CommandError = fixed("ERR no such key");
 pub const SAME_OBJECT: CommandError = fixed("ERR source and destination objects are the same");
-pub const OUT_OF_RANGE: CommandError = fixed("ERR value is out of range");
-pub const MUST_BE_POSITIVE: CommandError = fixed("ERR value is out of range, must be positive");
-pub const INDEX_OUT_OF_RANGE: CommandError = fixed("ERR index out of range");
 pub const OFFSET_OUT_OF_RANGE: CommandError = fixed("ERR offset is out of range");
 pub const STRING_TOO_LONG: CommandError =
     fixed("ERR string exceeds maximum allowed size (proto-max-bulk-len)");
@@ -36,8 +33,6 @@ pub const LCS_LEN_AND_IDX: CommandError =
 pub const INVALID_CURSOR: CommandError = fixed("ERR invalid cursor");
 pub const INVALID_TTL: CommandError = fixed("ERR Invalid TTL value, must be >= 0");
 pub const BUSYKEY: CommandError = fixed("BUSYKEY Target key name already exists.");
-pub const DUMP_PAYLOAD: CommandError = fixed("ERR DUMP payload version or checksum are wrong");
-pub const BAD_DATA_FORMAT: CommandError = fixed("ERR Bad data format");
 pub const INVALID_IDLETIME: CommandError = fixed("ERR Invalid IDLETIME value, must be >= 0");
 pub const INVALID_FREQ: CommandError = fixed("ERR Invalid FREQ value, must be >= 0 and <= 255");
 pub const LFU_NOT_SELECTED: CommandError = fixed(
@@ -49,7 +44,10 @@ pub const LFU_SELECTED: CommandError = fixed(
      between policies at runtime LRU and LFU data will take some time to adjust.",
 );
 pub const DB_INDEX: CommandError = fixed("ERR DB index is out of range");
-pub const INVALID_DB_INDEX: CommandError = fixed("ERR invalid DB index");
+pub const BUCKETS_REVERSED: CommandError = fixed("ERR the first bucket of 'BUCKETS' is above the last");
+pub const KEY_AND_BUCKETS: CommandError = fixed("ERR 'KEY' and 'BUCKETS' exclude each other");
+pub const META_HAS_NO_KEYS: CommandError = fixed("ERR family 'meta' has no databases, keys or buckets");
+pub const NUMKEYS: CommandError = fixed("ERR invalid numkeys value or out of range");
 pub const INVALID_FIRST_DB_INDEX: CommandError = fixed("ERR invalid first DB index");
 pub const INVALID_SECOND_DB_INDEX: CommandError = fixed("ERR invalid second DB index");
 pub const EXPIRE_NX_AND_OTHERS: CommandError =
@@ -72,11 +70,12 @@ pub const PROTOCOL_VERSION: CommandError = fixed("ERR Protocol version is not an
 pub const CLIENT_NAME: CommandError =
     fixed("ERR Client names cannot contain spaces, newlines or special characters.");
 pub const NO_SUCH_CLIENT: CommandError = fixed("ERR No such client");
-pub const NO_SUCH_CLIENT_ID: CommandError = fixed("ERR No such client ID");
 pub const INVALID_CLIENT_ID: CommandError = fixed("ERR Invalid client ID");
 pub const CLIENT_ID_POSITIVE: CommandError = fixed("ERR client-id should be greater than 0");
 pub const TIMEOUT_NOT_AN_INTEGER: CommandError = fixed("ERR timeout is not an integer or out of range");
 pub const TIMEOUT_NEGATIVE: CommandError = fixed("ERR timeout is negative");
+pub const MAXAGE_NOT_AN_INTEGER: CommandError = fixed("ERR maxage is not an integer or out of range");
+pub const MAXAGE_POSITIVE: CommandError = fixed("ERR maxage should be greater than 0");
 pub const PAUSE_MODE: CommandError = fixed("ERR CLIENT PAUSE mode must be WRITE or ALL");
 pub const UNBLOCK_REASON: CommandError = fixed("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR");
 pub const DEBUG_DISABLED: CommandError = fixed(
@@ -93,7 +92,6 @@ pub const PUSH_NEEDS_RESP3: CommandError =
 pub const YES_OR_NO: CommandError = fixed("ERR argument must be 'yes' or 'no'");
 pub const SLOWLOG_COUNT: CommandError = fixed("ERR count should be greater than or equal to -1");
 pub const CONFIG_NO_FILE: CommandError = fixed("ERR The server is running without a config file");
-pub const SHUTDOWN_FAILED: CommandError = fixed("ERR Errors trying to SHUTDOWN. Check logs.");
 pub const NO_SHUTDOWN: CommandError = fixed("ERR No shutdown in progress.");
 pub const KEYS_NONE: CommandError = fixed("ERR The command has no key arguments");
 pub const KEYS_INVALID_ARGS: CommandError = fixed("ERR Invalid arguments specified for command");
@@ -183,6 +181,12 @@ pub fn config_set(name: &str, reason: &str) -> CommandError {
     CommandError::composed(format!(
         "ERR CONFIG SET failed (possibly related to argument '{name}') - {reason}"
     ))
+}
+
+/// Why CONFIG SET refuses a `maxclients`.
+#[must_use]
+pub fn too_many_clients(possible: u64) -> String {
+    format!("The operating system is not able to handle the specified number of clients, try with {possible}")
 }
 
 /// `ERR Unknown option or number of arguments for CONFIG SET - 'x'`

@@ -436,3 +436,278 @@ fn a_client_that_does_not_read_is_disconnected() {
         }
     }
 }
+
+/// Idle clients, who need no password for it, took the descriptors that the log needed: it latched for good. The
+/// soft limit is raised, and where the hard limit is low, clients are turned away before the log runs out.
+#[test]
+#[cfg(feature = "rocks")]
+fn clients_cannot_take_the_descriptors_of_the_log() {
+    for (soft, hard, served) in [(200, 4096, 400..=400), (300, 300, 20..=250)] {
+        let flags = ["--maxmemory", "64mb", "--io-threads", "1"];
+        let server = Server::start_limited(Program::Lux, &flags, soft, hard);
+        let mut client = server.connect().expect("a connection");
+        let maxclients: usize = setting(&mut client, "maxclients").parse().expect("a number");
+        let mut idle = Vec::new();
+        for _ in 0..400 {
+            let mut one = server.connect().expect("the port is open");
+            match one.call(&["PING"]) {
+                Ok(Reply::Simple(_)) => idle.push(one),
+                Ok(Reply::Error(text)) => assert_eq!(text, b"ERR max number of clients reached"),
+                // Turned away before the request was there.
+                Err(_) => {}
+                Ok(other) => panic!("PING answers {other:?}"),
+            }
+        }
+        assert!(served.contains(&idle.len()), "{soft} and {hard}: {} are served", idle.len());
+        assert!(idle.len() == 400 || idle.len() + 1 == maxclients, "{} of {maxclients}", idle.len());
+        // Enough for new segments, a checkpoint and new files of the cold tier.
+        let value = "x".repeat(1 << 20);
+        for number in 0..100 {
+            let set = client.call(&["SET", &format!("key:{number}"), &value]).expect("a reply");
+            assert!(set.is_ok(), "{soft} and {hard}: {set:?}");
+        }
+        assert!(client.call(&["CHECKPOINT"]).expect("a reply").elements().is_some());
+    }
+}
+
+#[test]
+fn maxclients_is_what_the_system_allows() {
+    let server = Server::start_limited(Program::Lux, &["--maxmemory", "64mb"], 200, 1000);
+    let mut client = server.connect().expect("a connection");
+    let maxclients: u64 = setting(&mut client, "maxclients").parse().expect("a number");
+    assert!((300..900).contains(&maxclients), "{maxclients}");
+    assert!(server.log_tail().contains("maxclients has been reduced to"), "{}", server.log_tail());
+    let refused = client.call(&["CONFIG", "SET", "timeout", "7", "maxclients", "5000"]).expect("a reply");
+    let text = format!(
+        "ERR CONFIG SET failed (possibly related to argument 'maxclients') - The operating system is not able \
+         to handle the specified number of clients, try with {maxclients}"
+    );
+    assert_eq!(refused, Reply::Error(text.into_bytes()));
+    assert_eq!(setting(&mut client, "timeout"), "0", "all or nothing");
+    assert!(client.call(&["CONFIG", "SET", "maxclients", "100"]).expect("a reply").is_ok());
+    assert!(client.call(&["CONFIG", "SET", "maxclients", &maxclients.to_string()]).expect("a reply").is_ok());
+}
+
+/// What changes a key without needing memory went on when the disk was full, until nothing could be opened.
+#[test]
+#[cfg(feature = "rocks")]
+fn a_full_disk_refuses_all_but_deletions() {
+    let server = Server::start(Program::Lux, &[]);
+    fill(&server);
+    let mut client = server.connect().expect("a connection");
+    let report = |client: &mut Client, section: &str| {
+        let text = client.call(&["INFO", section]).expect("a reply");
+        String::from_utf8_lossy(text.bytes().unwrap_or_default()).into_owned()
+    };
+    let wait_until = |client: &mut Client, line: &str| {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while !report(client, "persistence").contains(line) {
+            assert!(Instant::now() < deadline, "no {line} in {}", report(client, "persistence"));
+            thread::sleep(Duration::from_millis(20));
+        }
+    };
+    assert!(client.call(&["CONFIG", "SET", "maxdisk", "1"]).expect("a reply").is_ok());
+    wait_until(&mut client, "disk_full:1\r\n");
+    for refused in [
+        &["SET", "key:1", "x"][..],
+        &["RENAME", "key:1", "new"],
+        &["RENAMENX", "key:1", "new"],
+        &["MOVE", "key:1", "1"],
+        &["EXPIRE", "key:1", "1000"],
+        &["GETEX", "key:1", "EX", "1000"],
+        &["PERSIST", "key:0"],
+    ] {
+        match client.call(refused).expect("a reply") {
+            Reply::Error(text) => assert!(text.starts_with(b"OOM "), "{}", String::from_utf8_lossy(&text)),
+            other => panic!("{refused:?} answers {other:?}"),
+        }
+    }
+    assert_eq!(client.call(&["GET", "key:1"]).expect("a reply"), Reply::Bulk(b"value 1".to_vec()));
+    assert_eq!(client.call(&["DEL", "key:2"]).expect("a reply"), Reply::Int(1));
+    assert!(client.call(&["CONFIG", "SET", "maxdisk", "0"]).expect("a reply").is_ok());
+    wait_until(&mut client, "disk_full:0\r\n");
+    assert!(client.call(&["RENAME", "key:1", "new"]).expect("a reply").is_ok());
+}
+
+/// Any bytes are a password. They were read as text: some became others that anybody could have typed.
+#[test]
+fn a_password_may_be_any_bytes() {
+    for program in both() {
+        let mut server = Server::start_configured(program, "# none yet\n", &[]);
+        let mut client = server.connect().expect("a connection");
+        let password = b"\xff\xfe \"\x00";
+        assert!(client.call(&[&b"CONFIG"[..], b"SET", b"requirepass", password]).expect("a reply").is_ok());
+        assert!(client.call(&["CONFIG", "REWRITE"]).expect("a reply").is_ok());
+        for _ in 0..2 {
+            let mut client = server.connect_without_password().expect("a connection");
+            assert!(client.call(&["AUTH", "\u{fffd}\u{fffd} \"\0"]).expect("a reply").is_error());
+            assert!(client.call(&[&b"AUTH"[..], password]).expect("a reply").is_ok());
+            let get = client.call(&["CONFIG", "GET", "requirepass"]).expect("a reply");
+            assert_eq!(get.elements().expect("a pair")[1], Reply::Bulk(password.to_vec()));
+            server.restart();
+        }
+    }
+}
+
+/// `timeout` closed those who sent or took one large value slowly.
+#[test]
+fn who_sends_or_reads_slowly_is_not_idle() {
+    for program in both() {
+        let server = Server::start(program, &["--timeout", "1"]);
+        let mut slow = TcpStream::connect(server.address()).expect("a connection");
+        slow.set_read_timeout(Some(Duration::from_secs(5))).expect("a timeout");
+        slow.write_all(b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$8\r\n").expect("it takes bytes");
+        for _ in 0..8 {
+            thread::sleep(Duration::from_millis(400));
+            slow.write_all(b"x").expect("it takes bytes");
+        }
+        slow.write_all(b"\r\n").expect("it takes bytes");
+        let mut ok = [0; 5];
+        slow.read_exact(&mut ok).expect("it was not closed");
+        assert_eq!(&ok, b"+OK\r\n", "{}", program.name());
+
+        // More than the sockets hold, so that the server has to wait for its reader.
+        let bytes = 32 << 20;
+        slow.write_all(format!("SETRANGE big {} x\r\nGET big\r\n", bytes - 1).as_bytes())
+            .expect("it takes bytes");
+        let mut left = format!(":{bytes}\r\n${bytes}\r\n").len() + bytes + 2;
+        let mut chunk = vec![0; 4 << 20];
+        while left > 0 {
+            thread::sleep(Duration::from_millis(400));
+            let wanted = left.min(chunk.len());
+            slow.read_exact(&mut chunk[..wanted]).expect("it was not closed");
+            left -= wanted;
+        }
+        thread::sleep(Duration::from_secs(4));
+        assert_eq!(slow.read(&mut chunk).unwrap_or(0), 0, "{}: who does nothing goes", program.name());
+    }
+}
+
+/// Clients that are paused or do not read held the shutdown for ten seconds, which is when Docker kills.
+#[test]
+fn a_shutdown_waits_for_nobody_for_long() {
+    for (now, bound) in [(false, Duration::from_secs(5)), (true, Duration::from_millis(1500))] {
+        let mut server = Server::start(Program::Lux, &["--maxmemory", "1gb"]);
+        let mut client = server.connect().expect("a connection");
+        let last = ((64 << 20) - 1).to_string();
+        client.call(&["SETRANGE", "big", &last, "x"]).expect("a reply");
+        let mut silent = server.connect().expect("a connection");
+        silent.send(&["GET", "big"]).expect("it takes requests");
+        thread::sleep(Duration::from_millis(200));
+        assert!(client.call(&["CLIENT", "PAUSE", "100000"]).expect("a reply").is_ok());
+        let mut paused = server.connect().expect("a connection");
+        paused.send(&["GET", "big"]).expect("it takes requests");
+        thread::sleep(Duration::from_millis(200));
+        let began = Instant::now();
+        if now {
+            client.send(&["SHUTDOWN", "NOW"]).expect("it takes requests");
+        } else {
+            server.signal("-TERM");
+        }
+        let status = server.await_exit().expect("it ran");
+        assert!(status.success(), "{status}\n{}", server.log_tail());
+        assert!(began.elapsed() < bound, "{:?}, NOW: {now}", began.elapsed());
+    }
+}
+
+/// The end of a terminal killed the server without a checkpoint.
+#[test]
+fn a_hangup_is_ignored() {
+    for program in both() {
+        let mut server = Server::start(program, &[]);
+        server.signal("-HUP");
+        thread::sleep(Duration::from_millis(300));
+        let pong = server.connect().expect("it is still there").call(&["PING"]).expect("a reply");
+        assert_eq!(pong, Reply::Simple(b"PONG".to_vec()), "{}", program.name());
+    }
+}
+
+/// What Debian installs as redis.conf, without its comments and its paths.
+const STOCK_CONFIGURATION: &str = "bind 127.0.0.1 -::1\nprotected-mode yes\ntcp-backlog 511\ntimeout 0\n\
+    tcp-keepalive 300\ndaemonize no\npidfile /no/such/folder/redis-server.pid\nloglevel notice\ndatabases 16\n\
+    always-show-logo no\nset-proc-title yes\nproc-title-template \"{title} {listen-addr} {server-mode}\"\n\
+    stop-writes-on-bgsave-error yes\nrdbcompression yes\nrdbchecksum yes\ndbfilename dump.rdb\n\
+    rdb-del-sync-files no\nreplica-serve-stale-data yes\nreplica-read-only yes\nrepl-diskless-sync yes\n\
+    repl-diskless-sync-delay 5\nrepl-diskless-sync-max-replicas 0\nrepl-diskless-load disabled\n\
+    repl-disable-tcp-nodelay no\nreplica-priority 100\nacllog-max-len 128\nlazyfree-lazy-eviction no\n\
+    lazyfree-lazy-expire no\nlazyfree-lazy-server-del no\nreplica-lazy-flush no\nlazyfree-lazy-user-del no\n\
+    lazyfree-lazy-user-flush no\noom-score-adj no\noom-score-adj-values 0 200 800\ndisable-thp yes\n\
+    appendonly no\nappendfilename \"appendonly.aof\"\nappenddirname \"appendonlydir\"\nappendfsync everysec\n\
+    no-appendfsync-on-rewrite no\nauto-aof-rewrite-percentage 100\nauto-aof-rewrite-min-size 64mb\n\
+    aof-load-truncated yes\naof-use-rdb-preamble yes\naof-timestamp-enabled no\nslowlog-log-slower-than 10000\n\
+    slowlog-max-len 128\nlatency-monitor-threshold 0\nnotify-keyspace-events \"\"\n\
+    hash-max-listpack-entries 512\nhash-max-listpack-value 64\nlist-max-listpack-size -2\nlist-compress-depth 0\n\
+    set-max-intset-entries 512\nzset-max-listpack-entries 128\nzset-max-listpack-value 64\n\
+    hll-sparse-max-bytes 3000\nstream-node-max-bytes 4096\nstream-node-max-entries 100\nactiverehashing yes\n\
+    client-output-buffer-limit normal 0 0 0\nclient-output-buffer-limit replica 256mb 64mb 60\n\
+    client-output-buffer-limit pubsub 32mb 8mb 60\nhz 10\ndynamic-hz yes\naof-rewrite-incremental-fsync yes\n\
+    rdb-save-incremental-fsync yes\njemalloc-bg-thread yes\nsave 3600 1\nsave 300 100\nsave 60 10000\n";
+
+#[test]
+fn the_stock_configuration_starts() {
+    for program in both() {
+        let server = Server::start_configured(program, STOCK_CONFIGURATION, &[]);
+        if program == Program::Lux {
+            let log = server.log_tail();
+            assert!(log.contains("have no effect here: always-show-logo, set-proc-title, "), "{log}");
+            assert!(log.contains(", appendonly no, appendfilename, "), "{log}");
+            let mut client = server.connect().expect("a connection");
+            assert_eq!(setting(&mut client, "save"), "3600 1 300 100 60 10000");
+            assert!(client.call(&["CONFIG", "REWRITE"]).expect("a reply").is_ok());
+            let file =
+                fs::read_to_string(server.configuration().expect("it has one")).expect("it can be read");
+            assert!(file.contains("\ndbfilename dump.rdb\n"), "{file}");
+            assert!(file.contains("\nsave 3600 1 300 100 60 10000\n"), "{file}");
+        }
+    }
+}
+
+#[test]
+fn what_cannot_be_had_is_refused_at_the_start() {
+    for (flags, reason) in [
+        (vec!["--replicaof", "10.0.0.1", "6379"], "there is no replication"),
+        (vec!["--cluster-enabled", "yes"], "there is no cluster mode"),
+        (vec!["--loadmodule", "/x.so"], "there are no modules"),
+        (vec!["--tls-port", "6380"], "there is no TLS"),
+        (vec!["--maxmemroy", "1gb"], "Bad directive"),
+    ] {
+        let output = run(&flags);
+        assert!(!output.status.success() && said(&output).contains(reason), "{flags:?}:\n{}", said(&output));
+    }
+}
+
+/// A process that was killed holds its folder until the kernel is done with it; a start right behind failed.
+#[test]
+#[cfg(feature = "rocks")]
+fn a_start_waits_for_a_folder_that_is_about_to_be_free() {
+    let (mut server, folder) = left_folder();
+    let lock = fs::File::open(folder.join("LOCK")).expect("it is there");
+    lock.lock().expect("nobody has it");
+    let holder = thread::spawn(move || {
+        thread::sleep(Duration::from_millis(600));
+        drop(lock);
+    });
+    server.restart();
+    holder.join().expect("it only slept");
+    check(&server);
+}
+
+/// A client that did not read its reply was shown as one with no output.
+#[test]
+fn replies_that_are_not_read_show() {
+    const REPLY_BYTES: u64 = 64 << 20;
+    for program in both() {
+        let server = Server::start(program, &["--maxmemory", "1gb"]);
+        let mut observer = server.connect().expect("a connection");
+        observer.call(&["SETRANGE", "big", &(REPLY_BYTES - 1).to_string(), "x"]).expect("a reply");
+        let mut silent = server.connect().expect("a connection");
+        assert!(silent.call(&["CLIENT", "SETNAME", "silent"]).expect("a reply").is_ok());
+        silent.send(&["GET", "big"]).expect("it takes requests");
+        thread::sleep(Duration::from_millis(500));
+        let list = observer.call(&["CLIENT", "LIST"]).expect("a reply");
+        let list = String::from_utf8_lossy(list.bytes().unwrap_or_default()).into_owned();
+        let line = list.lines().find(|line| line.contains("name=silent ")).expect("it is connected");
+        let omem = line.split(" omem=").nth(1).and_then(|rest| rest.split(' ').next()?.parse::<u64>().ok());
+        assert!(omem.is_some_and(|bytes| bytes > REPLY_BYTES / 2), "{}: {line}", program.name());
+    }
+}

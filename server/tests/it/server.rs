@@ -86,6 +86,8 @@ pub struct Server {
     /// A configuration file, given as the first argument.
     configuration: Option<PathBuf>,
     environment: Vec<(String, String)>,
+    /// Soft and hard limit of file descriptors, if they differ from those of the tests.
+    descriptors: Option<(u64, u64)>,
 }
 
 impl Server {
@@ -113,10 +115,28 @@ impl Server {
         server
     }
 
+    /// Starts `program` with these limits of file descriptors, soft and hard.
+    pub fn start_limited(program: Program, flags: &[&str], soft: u64, hard: u64) -> Server {
+        let mut server = Server::prepare(program, flags);
+        server.descriptors = Some((soft, hard));
+        server.launch();
+        server.await_ready();
+        server
+    }
+
     fn prepare(program: Program, flags: &[&str]) -> Server {
         let folder = tempfile::Builder::new().prefix("lux-it-").tempdir().expect("a temporary folder");
         let flags = flags.iter().map(ToString::to_string).collect();
-        Server { program, flags, folder, port: 0, child: None, configuration: None, environment: Vec::new() }
+        Server {
+            program,
+            flags,
+            folder,
+            port: 0,
+            child: None,
+            configuration: None,
+            environment: Vec::new(),
+            descriptors: None,
+        }
     }
 
     /// The configuration file, if the server has one.
@@ -161,9 +181,15 @@ impl Server {
 
     /// Asks the process to stop with SIGTERM and returns how it ended.
     pub fn terminate(&mut self) -> Option<ExitStatus> {
-        let child = self.child.as_mut()?;
-        let _ = Command::new("kill").args(["-TERM", &child.id().to_string()]).status();
+        self.signal("-TERM");
         self.await_exit()
+    }
+
+    /// Sends the process a signal, as `kill` spells it.
+    pub fn signal(&mut self, signal: &str) {
+        if let Some(child) = &self.child {
+            let _ = Command::new("kill").args([signal, &child.id().to_string()]).status();
+        }
     }
 
     /// Waits until the process ended by itself.
@@ -203,7 +229,16 @@ impl Server {
             .open(self.log_path())
             .expect("the log file can be opened");
         self.port = free_port();
-        let child = Command::new(path)
+        let mut command = match self.descriptors {
+            None => Command::new(path),
+            Some((soft, hard)) => {
+                let mut command = Command::new("sh");
+                let script = format!("ulimit -S -n {soft} && ulimit -H -n {hard} && exec \"$0\" \"$@\"");
+                command.args(["-c", &script]).arg(path);
+                command
+            }
+        };
+        let child = command
             .args(&self.configuration)
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .args(["--port", &self.port.to_string(), "--dir"])

@@ -43,6 +43,7 @@ const SERVER: &[&[&str]] = &[
         "park",
         "slowlog",
     ],
+    &["descriptors"],
     &["storage"],
     &["stats", "session", "blocking", "clients", "state"],
     &["commands", "pubsub", "scripting", "acl", "admin"],

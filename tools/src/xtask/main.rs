@@ -1,7 +1,8 @@
 //! `xtask`: the repository's own chores. It depends on nothing, so it is built in a second.
 //!
 //! - `xtask tidy` checks the house rules.
-//! - `xtask docs` writes `docs/commands.md` from the server's command table; `--check` only compares.
+//! - `xtask docs` writes `docs/commands.md` and `docs/configuration.md` from the server's tables; `--check` only
+//!   compares.
 
 mod layers;
 mod source;
@@ -12,7 +13,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 const USAGE: &str = "usage: xtask tidy | xtask docs [--check]";
-const COMMANDS_PAGE: &str = "docs/commands.md";
+/// The generated pages, and the flags with which the server prints them.
+const PAGES: &[(&str, &str)] =
+    &[("docs/commands.md", "--print-commands"), ("docs/configuration.md", "--print-config-reference")];
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -53,33 +56,36 @@ fn run_tidy(root: &Path) -> Result<(), String> {
 }
 
 fn write_docs(root: &Path) -> Result<(), String> {
-    let page = commands_page(root)?;
-    fs::write(root.join(COMMANDS_PAGE), page).map_err(|error| format!("{COMMANDS_PAGE}: {error}"))
+    PAGES.iter().try_for_each(|(path, flag)| {
+        fs::write(root.join(path), printed(root, flag)?).map_err(|error| format!("{path}: {error}"))
+    })
 }
 
 fn check_docs(root: &Path) -> Result<(), String> {
-    let page = commands_page(root)?;
-    let on_disk = fs::read_to_string(root.join(COMMANDS_PAGE)).unwrap_or_default();
-    if page == on_disk { Ok(()) } else { Err(format!("{COMMANDS_PAGE} is out of date; run `make docs`")) }
+    PAGES.iter().try_for_each(|(path, flag)| {
+        let page = printed(root, flag)?;
+        let on_disk = fs::read_to_string(root.join(path)).unwrap_or_default();
+        if page == on_disk { Ok(()) } else { Err(format!("{path} is out of date; run `make docs`")) }
+    })
 }
 
-/// What `lux --print-commands` prints. The server lies beside this program.
-fn commands_page(root: &Path) -> Result<String, String> {
+/// What the server prints with a flag. It lies beside this program.
+fn printed(root: &Path, flag: &str) -> Result<String, String> {
     let beside = std::env::current_exe().ok().and_then(|path| Some(path.parent()?.join("lux")));
     let binary = beside
         .filter(|path| path.is_file())
         .unwrap_or_else(|| root.join("target").join("release").join("lux"));
     let output = Command::new(&binary)
-        .arg("--print-commands")
+        .arg(flag)
         .output()
         .map_err(|error| format!("{}: {error}; build the server first", binary.display()))?;
     if !output.status.success() {
         let text = String::from_utf8_lossy(&output.stderr);
-        return Err(format!("{} --print-commands failed: {text}", binary.display()));
+        return Err(format!("{} {flag} failed: {text}", binary.display()));
     }
     let page = String::from_utf8(output.stdout).map_err(|_| "the page is not UTF-8".to_owned())?;
     if page.trim().is_empty() {
-        return Err(format!("{} --print-commands printed nothing", binary.display()));
+        return Err(format!("{} {flag} printed nothing", binary.display()));
     }
     Ok(page)
 }

@@ -3,6 +3,8 @@
 //! A string that is the canonical form of an integer is stored as one. Commands that edit in place
 //! (APPEND, SETRANGE) plan only the bytes that change, so a big string is never copied.
 
+mod options;
+
 use lux_engine::ids::ExpireAt;
 use lux_engine::value::string::lcs::{self, LcsError, LcsMatch};
 use lux_engine::value::string::number::{IntText, LongDouble, parse_int};
@@ -15,6 +17,7 @@ use crate::dispatch::reply::{CommandError, CommandResult, ReplySink};
 use crate::dispatch::reply_errors as errors;
 use crate::dispatch::spec::{Arity, CommandSpec, Flags, Group, Keys};
 use crate::dispatch::string_ref::StringRef;
+use options::{Clock, Condition, Lifetime, SetOptions};
 
 const READ: Flags = Flags::READONLY;
 const READ_FAST: Flags = READ.with(Flags::FAST);
@@ -158,6 +161,21 @@ pub(crate) const COMMANDS: &[CommandSpec] = &[
         flags: WRITE,
         arguments: "key value [key value ...]",
         handler: mset,
+        ..CommandSpec::BASE
+    },
+    CommandSpec {
+        name: "MSETEX",
+        since: "8.4.0",
+        group: Group::String,
+        summary: "Sets several keys to strings, all at once, with a condition and a lifetime for all.",
+        complexity: "O(N) where N is the number of keys.",
+        arity: Arity::AtLeast(4),
+        keys: Keys::Custom(msetex_keys),
+        key_access: OVERWRITE,
+        flags: WRITE,
+        arguments: "numkeys key value [key value ...] [NX | XX] [EX seconds | PX milliseconds | \
+                    EXAT unix-time-seconds | PXAT unix-time-milliseconds | KEEPTTL]",
+        handler: msetex,
         ..CommandSpec::BASE
     },
     CommandSpec {
@@ -333,130 +351,6 @@ pub(crate) const COMMANDS: &[CommandSpec] = &[
         ..CommandSpec::BASE
     },
 ];
-
-/// What a lifetime option counts, and from when.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Clock {
-    Seconds,
-    Milliseconds,
-    UnixSeconds,
-    UnixMilliseconds,
-}
-
-impl Clock {
-    const WORDS: [(&'static str, Clock); 4] = [
-        ("EX", Clock::Seconds),
-        ("PX", Clock::Milliseconds),
-        ("EXAT", Clock::UnixSeconds),
-        ("PXAT", Clock::UnixMilliseconds),
-    ];
-
-    /// The deadline that `text` means at `now_ms`.
-    fn deadline(self, text: &[u8], now_ms: u64, command: &str) -> Result<ExpireAt, CommandError> {
-        let amount = parse_int(text).ok_or(errors::NOT_AN_INTEGER)?;
-        let scale = if matches!(self, Clock::Seconds | Clock::UnixSeconds) { 1000 } else { 1 };
-        let base =
-            if matches!(self, Clock::Seconds | Clock::Milliseconds) { now_ms.cast_signed() } else { 0 };
-        let deadline = Some(amount).filter(|n| *n > 0).and_then(|n| n.checked_mul(scale)?.checked_add(base));
-        deadline.map(|ms| ExpireAt(ms.unsigned_abs())).ok_or_else(|| errors::invalid_expire(command))
-    }
-}
-
-/// What becomes of a key's lifetime.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Lifetime<'a> {
-    /// Whatever is the command's default.
-    Unsaid,
-    Keep,
-    Persist,
-    Until(Clock, &'a [u8]),
-}
-
-impl<'a> Lifetime<'a> {
-    /// Takes a lifetime option if the next argument is one. A second one may only repeat the first
-    /// with another value.
-    fn take(&mut self, args: &mut Args<'a>) -> Result<bool, CommandError> {
-        let Some((_, clock)) = Clock::WORDS.iter().find(|(word, _)| args.keyword(word)) else {
-            return Ok(false);
-        };
-        let repeats = matches!(self, Lifetime::Until(before, _) if before == clock);
-        if *self != Lifetime::Unsaid && !repeats {
-            return Err(errors::SYNTAX);
-        }
-        *self = Lifetime::Until(*clock, args.bytes()?);
-        Ok(true)
-    }
-
-    /// Takes a lifetime option without a value.
-    fn take_word(
-        &mut self,
-        args: &mut Args<'a>,
-        word: &str,
-        meaning: Lifetime<'a>,
-    ) -> Result<bool, CommandError> {
-        if !args.keyword(word) {
-            return Ok(false);
-        }
-        if *self != Lifetime::Unsaid && *self != meaning {
-            return Err(errors::SYNTAX);
-        }
-        *self = meaning;
-        Ok(true)
-    }
-}
-
-/// When SET stores its value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Condition<'a> {
-    Always,
-    IfAbsent,
-    IfPresent,
-    IfEqual(&'a [u8]),
-}
-
-struct SetOptions<'a> {
-    condition: Condition<'a>,
-    returns_old: bool,
-    lifetime: Lifetime<'a>,
-}
-
-impl<'a> SetOptions<'a> {
-    fn parse(mut args: Args<'a>) -> Result<Self, CommandError> {
-        let mut options =
-            SetOptions { condition: Condition::Always, returns_old: false, lifetime: Lifetime::Unsaid };
-        while !args.is_empty() {
-            let taken = options.take_condition(&mut args)?
-                || options.take_get(&mut args)
-                || options.lifetime.take_word(&mut args, "KEEPTTL", Lifetime::Keep)?
-                || options.lifetime.take(&mut args)?;
-            if !taken {
-                return Err(errors::SYNTAX);
-            }
-        }
-        Ok(options)
-    }
-
-    fn take_get(&mut self, args: &mut Args<'a>) -> bool {
-        let found = args.keyword("GET");
-        self.returns_old |= found;
-        found
-    }
-
-    fn take_condition(&mut self, args: &mut Args<'a>) -> Result<bool, CommandError> {
-        let condition = match args.one_of(&["NX", "XX", "IFEQ"]) {
-            None => return Ok(false),
-            Some(0) => Condition::IfAbsent,
-            Some(1) => Condition::IfPresent,
-            Some(_) => Condition::IfEqual(args.bytes()?),
-        };
-        let repeats = self.condition == condition && !matches!(condition, Condition::IfEqual(_));
-        if self.condition != Condition::Always && !repeats {
-            return Err(errors::SYNTAX);
-        }
-        self.condition = condition;
-        Ok(true)
-    }
-}
 
 /// With the option GET the key is read too.
 fn set_access(argv: Argv<'_>, _: usize) -> &'static [&'static str] {
@@ -642,6 +536,63 @@ fn mget(ctx: &mut Context<'_>, args: Args<'_>, reply: &mut dyn ReplySink) -> Com
 fn mset(ctx: &mut Context<'_>, args: Args<'_>, reply: &mut dyn ReplySink) -> CommandResult {
     store_pairs(ctx, args, "mset")?;
     reply.ok();
+    Ok(())
+}
+
+/// Every other argument behind the number, as many as it says.
+fn msetex_keys(argv: Argv<'_>, out: &mut Vec<usize>) {
+    let count = argv.get(1).and_then(parse_int).and_then(|count| usize::try_from(count).ok());
+    let pairs_max = argv.len().saturating_sub(2) / 2;
+    if let Some(count) = count.filter(|count| *count <= pairs_max) {
+        out.extend((0..count).map(|nth| 2 + 2 * nth));
+    }
+}
+
+/// `MSETEX numkeys key value [key value ...] [options]`
+fn msetex(ctx: &mut Context<'_>, mut args: Args<'_>, reply: &mut dyn ReplySink) -> CommandResult {
+    let count = args.int_within(1, i64::from(i32::MAX)).map_err(|_| errors::NUMKEYS)?;
+    let words = usize::try_from(count).unwrap_or(usize::MAX).saturating_mul(2);
+    if args.remaining() < words {
+        return Err(errors::SYNTAX);
+    }
+    let pairs = args;
+    args.by_ref().take(words).for_each(drop);
+    let options = SetOptions::parse(args)?;
+    if options.returns_old || matches!(options.condition, Condition::IfEqual(_)) {
+        return Err(errors::SYNTAX);
+    }
+    let deadline = match options.lifetime {
+        Lifetime::Until(clock, text) => Some(clock.deadline(text, ctx.now_ms(), "msetex")?),
+        _ => None,
+    };
+    for key in pairs.take(words).step_by(2) {
+        let is_refused = match options.condition {
+            Condition::IfAbsent => ctx.exists(key)?,
+            Condition::IfPresent => !ctx.exists(key)?,
+            _ => false,
+        };
+        if is_refused {
+            reply.integer(0);
+            return Ok(());
+        }
+    }
+    let is_past = deadline.is_some_and(|at| at.is_past(ctx.now_ms()));
+    if is_past {
+        ctx.set_operation(Operation::Del);
+    }
+    let mut pairs = pairs;
+    for _ in 0..count {
+        let (key, value) = (pairs.key()?, pairs.bytes()?);
+        if is_past {
+            ctx.delete(key)?;
+        } else if options.lifetime == Lifetime::Keep {
+            let kept = ctx.lookup(key)?.and_then(|found| found.deadline);
+            store(ctx, key, value, kept)?;
+        } else {
+            store(ctx, key, value, deadline)?;
+        }
+    }
+    reply.integer(1);
     Ok(())
 }
 
