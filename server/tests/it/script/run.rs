@@ -64,7 +64,10 @@ impl Target {
     /// What the server needs to survive this mode.
     fn flags(self) -> &'static [&'static str] {
         match (self.program, self.mode) {
-            (Program::Redis | Program::Valkey, Mode::Restarted) => &["--appendonly", "yes"],
+            // With any other policy writes wait behind an fsync in progress, and a kill loses what was acknowledged.
+            (Program::Redis | Program::Valkey, Mode::Restarted) => {
+                &["--appendonly", "yes", "--appendfsync", "no"]
+            }
             _ => &[],
         }
     }
