@@ -152,7 +152,8 @@ impl Directory {
     #[inline]
     pub fn locate(&self, prefix: u64, order: &mut impl FnMut(&[u8]) -> Ordering) -> Option<(Slot, Slope)> {
         let high = self.firsts.partition_point(|first| *first <= prefix);
-        let block_at = last_not_after(&self.firsts, prefix, high, |at| order(self.blocks[at].leaves[0].get(0)));
+        let block_at =
+            last_not_after(&self.firsts, prefix, high, |at| order(self.blocks[at].leaves[0].get(0)));
         let block = self.blocks.get(block_at)?;
         let (first, last) = (*block.firsts.first()?, *block.firsts.last()?);
         let next_block = self.firsts.get(block_at + 1).copied();
@@ -162,7 +163,8 @@ impl Directory {
         // Of the last leaf only the first prefix is known; appending is what happens there.
         let next = block.firsts.get(leaf_at + 1).copied().or(next_block).unwrap_or(prefix);
         let unit = 1.0 / distance(from, next);
-        let slope = Slope { density: f64::from(block.counts[leaf_at]) * unit, part: distance(from, prefix) * unit };
+        let slope =
+            Slope { density: f64::from(block.counts[leaf_at]) * unit, part: distance(from, prefix) * unit };
         Some((Slot::new(block_at, leaf_at), slope))
     }
 
@@ -467,7 +469,12 @@ fn distance(a: u64, b: u64) -> f64 {
 /// The last index whose first element is not after the one searched for; 0 if there is none. `high` is how many prefixes are not
 /// greater; elements are asked only where the prefix is the same.
 #[inline]
-fn last_not_after(firsts: &[u64], prefix: u64, mut high: usize, mut order: impl FnMut(usize) -> Ordering) -> usize {
+fn last_not_after(
+    firsts: &[u64],
+    prefix: u64,
+    mut high: usize,
+    mut order: impl FnMut(usize) -> Ordering,
+) -> usize {
     if high > 0 && firsts[high - 1] == prefix {
         let mut low = firsts[..high].partition_point(|first| *first < prefix);
         while low < high {

@@ -151,7 +151,8 @@ impl Leaf {
             return self.end as usize;
         }
         let top = self.buf.len() - START_BYTES * index;
-        usize::from(u16::from_le_bytes([self.buf[top - 2], self.buf[top - 1]]))
+        let entry = self.buf[top - START_BYTES..top].first_chunk().expect("an entry has two bytes");
+        usize::from(u16::from_le_bytes(*entry))
     }
 
     /// Element `index`, which must be there.
@@ -169,7 +170,12 @@ impl Leaf {
     /// Searches as `slice::binary_search_by`, but first where the element would be if prefixes grew evenly, then as far from there as
     /// the prefix found says, then in growing steps: in evenly spread prefixes that ends after a few neighbours.
     #[inline]
-    pub fn find<L: Layout>(&self, prefix: u64, slope: Slope, mut order: impl FnMut(&[u8]) -> Ordering) -> Result<usize, usize> {
+    pub fn find<L: Layout>(
+        &self,
+        prefix: u64,
+        slope: Slope,
+        mut order: impl FnMut(&[u8]) -> Ordering,
+    ) -> Result<usize, usize> {
         let (mut low, mut high) = (0, self.len());
         let last = high.saturating_sub(1);
         let mut probe = high / 2;
@@ -177,11 +183,9 @@ impl Leaf {
             self.touch_around((slope.part * self.data_bytes() as f64) as usize);
             probe = ((slope.part * f64::from(self.count)) as usize).min(last);
             let found = L::prefix(self.get(probe));
-            if found < prefix {
-                low = probe + 1;
-            } else if found > prefix {
-                high = probe;
-            }
+            // Not predictable, so no branches.
+            low = std::hint::select_unpredictable(found < prefix, probe + 1, low);
+            high = std::hint::select_unpredictable(found > prefix, probe, high);
             let guess = probe as f64 + signed_difference(prefix, found) * slope.density;
             probe = (guess as usize).clamp(low.min(last), high.saturating_sub(1));
         }

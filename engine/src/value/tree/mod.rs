@@ -16,8 +16,8 @@
 //! - `rank`, `place_at`: a Fenwick tree over blocks and a sum over one block's counts. O(log n).
 //! - `insert`, `remove`, `replace` at a place: moving at most half a leaf. Amortised O(1) beside that. `remove_range` drops
 //!   whole leaves.
-//! - Memory: two bytes per element, about 60 per leaf, and a leaf's buffer is at most a quarter (on average an eighth) larger than
-//!   what is in it.
+//! - Memory: two bytes per element and about 50 per leaf; a leaf's buffer is up to a quarter larger than what is in it (an
+//!   eighth on average), up to twice after removals. Elements of 20 bytes take 25.
 //!
 //! Leaves are also the unit of write-back: each is one row, under a label that orders the leaves, and knows if it is dirty (`rows.rs`).
 //! Everything is a function of the operations alone. A position ([`Place`]) is valid until the tree changes; with a stale one

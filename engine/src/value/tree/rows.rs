@@ -122,7 +122,7 @@ impl<L: Layout> Tree<L> {
         let (before, gap) = loop {
             let (left, right) = (self.directory.previous(first), self.directory.next(last));
             let (before, after) = (label(left).unwrap_or(0), label(right).unwrap_or(u64::MAX));
-            let gap = (after - before) / (count + 1) & !RowState::FLAGS;
+            let gap = ((after - before) / (count + 1)) & !RowState::FLAGS;
             if (left.is_none() && right.is_none()) || u128::from(gap) >= LABEL_GAP_MIN * u128::from(count) {
                 break (before, gap);
             }

@@ -440,7 +440,7 @@ fn empty_elements_fill_leaves_too() {
 
 #[test]
 fn labels_at_the_ends_of_their_range_make_way() {
-    for (label, front) in [(u64::MAX & !3, false), (u64::MAX & !3, true), (0, false), (0, true)] {
+    for (label, front) in [(!3, false), (!3, true), (0, false), (0, true)] {
         let mut rows = Stored::from([(label, b"\x01b".to_vec())]);
         let mut tree = load::<Position>(&rows);
         let mut model = vec![b"b".to_vec()];
