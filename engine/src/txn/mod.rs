@@ -267,6 +267,14 @@ impl<'e> Txn<'e> {
         unsafe { &mut *self.core.store.shard(id).data_ptr() }
     }
 
+    /// The same for reading: several references may live at a time, as long as `shard` is not called.
+    fn shard_to_read(&self, id: ShardId) -> &Shard {
+        assert!(self.locked & (1 << id.0) != 0, "a transaction touches only shards that it locked");
+        // SAFETY: this transaction holds the shard's lock (see `shard`), and it is borrowed for as long as
+        // the reference lives: what would change a shard needs it exclusively.
+        unsafe { &*self.core.store.shard(id).data_ptr() }
+    }
+
     #[inline]
     fn hash(&self, key: &[u8]) -> KeyHash {
         // The slice is borrowed for the whole transaction, so the same address is the same key.

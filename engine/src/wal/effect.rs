@@ -102,6 +102,19 @@ operations! {
     Unlink = 35, "unlink";
     RenameNx = 36, "renamenx";
     DelIfEq = 37, "delifeq";
+    HSet = 40, "hset";
+    HIncrBy = 41, "hincrby";
+    HIncrByFloat = 42, "hincrbyfloat";
+    HDel = 43, "hdel";
+    HExpire = 44, "hexpire";
+    HPersist = 45, "hpersist";
+    HExpired = 46, "hexpired";
+    SAdd = 47, "sadd";
+    SRem = 48, "srem";
+    SPop = 49, "spop";
+    SInterStore = 50, "sinterstore";
+    SUnionStore = 51, "sunionstore";
+    SDiffStore = 52, "sdiffstore";
 }
 
 impl Operation {

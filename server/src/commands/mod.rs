@@ -8,6 +8,8 @@ pub mod connection;
 pub mod debug;
 pub mod expire;
 pub mod generic;
+pub mod hash;
 pub mod memory;
+pub mod set;
 pub mod string;
 pub mod tier;
