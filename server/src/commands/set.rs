@@ -10,7 +10,7 @@ use lux_engine::value::set::{self, Member, SetBuilder, SetLimits, SetValue};
 use lux_engine::value::string::number::{IntText, parse_int};
 use lux_engine::wal::effect::Operation;
 
-use crate::dispatch::args::{Args, Argv, ScanOptions};
+use crate::dispatch::args::{Args, Argv, ScanOptions, Scanned};
 use crate::dispatch::context::Context;
 use crate::dispatch::reply::{CommandError, CommandResult, ReplySink};
 use crate::dispatch::reply_errors as errors;
@@ -464,10 +464,7 @@ fn sscan(ctx: &mut Context<'_>, mut args: Args<'_>, reply: &mut dyn ReplySink) -
         reply.array(0);
         return Ok(());
     };
-    let options = ScanOptions::parse(args)?;
-    if options.no_values {
-        return Err(errors::SCAN_NOVALUES);
-    }
+    let options = ScanOptions::parse(args, Scanned::Set)?;
     let mut shown = Vec::new();
     let next = set.scan(cursor, options.count, &mut |member| {
         if options.shows(member.text(&mut IntText::default())) {

@@ -193,22 +193,32 @@ pub struct ScanOptions<'a> {
     pattern: Option<&'a [u8]>,
     /// How many elements to look at; at least 1.
     pub count: u64,
-    /// NOVALUES, which only HSCAN knows.
-    pub no_values: bool,
+    /// NOVALUES or NOSCORES: only what is scanned by.
+    pub names_only: bool,
+}
+
+/// What a scan walks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scanned {
+    Hash,
+    Set,
+    SortedSet,
 }
 
 impl<'a> ScanOptions<'a> {
     /// Reads all arguments that are left.
-    pub fn parse(mut args: Args<'a>) -> Result<Self, CommandError> {
-        let mut options = ScanOptions { pattern: None, count: SCAN_COUNT, no_values: false };
+    pub fn parse(mut args: Args<'a>, scanned: Scanned) -> Result<Self, CommandError> {
+        let mut options = ScanOptions { pattern: None, count: SCAN_COUNT, names_only: false };
         while !args.is_empty() {
-            match args.one_of(&["COUNT", "MATCH", "NOVALUES"]) {
+            match args.one_of(&["COUNT", "MATCH", "NOVALUES", "NOSCORES"]) {
                 Some(0) => {
                     let count = args.int()?;
                     options.count = u64::try_from(count).ok().filter(|n| *n > 0).ok_or(errors::SYNTAX)?;
                 }
                 Some(1) => options.pattern = Some(args.bytes()?),
-                Some(_) => options.no_values = true,
+                Some(2) if scanned != Scanned::Hash => return Err(errors::SCAN_NOVALUES),
+                Some(3) if scanned != Scanned::SortedSet => return Err(errors::SCAN_NOSCORES),
+                Some(_) => options.names_only = true,
                 None => return Err(errors::SYNTAX),
             }
         }

@@ -27,6 +27,7 @@ pub const NUMFIELDS: CommandError =
 pub const NUMKEYS_NOT_POSITIVE: CommandError = fixed("ERR numkeys should be greater than 0");
 pub const NUMKEYS_TOO_LARGE: CommandError = fixed("ERR Number of keys can't be greater than number of args");
 pub const LIMIT_NEGATIVE: CommandError = fixed("ERR LIMIT can't be negative");
+pub const SCAN_NOSCORES: CommandError = fixed("ERR NOSCORES option can only be used in ZSCAN");
 pub const SCAN_NOVALUES: CommandError = fixed("ERR NOVALUES option can only be used in HSCAN");
 pub const DECREMENT_OVERFLOW: CommandError = fixed("ERR decrement would overflow");
 pub const INCREMENT_NAN: CommandError = fixed("ERR increment would produce NaN or Infinity");

@@ -10,7 +10,7 @@ use lux_engine::value::hash::{Changes, Field, HashLimits, HashValue};
 use lux_engine::value::string::number::{IntText, LongDouble};
 use lux_engine::wal::effect::Operation;
 
-use crate::dispatch::args::{Args, Argv, ScanOptions};
+use crate::dispatch::args::{Args, Argv, ScanOptions, Scanned};
 use crate::dispatch::context::Context;
 use crate::dispatch::reply::{CommandError, CommandResult, ReplySink};
 use crate::dispatch::reply_errors as errors;
@@ -655,7 +655,7 @@ fn hscan(ctx: &mut Context<'_>, mut args: Args<'_>, reply: &mut dyn ReplySink) -
         reply.array(0);
         return Ok(());
     };
-    let options = ScanOptions::parse(args)?;
+    let options = ScanOptions::parse(args, Scanned::Hash)?;
     let mut shown = Vec::new();
     let next = hash.scan(cursor, options.count, now_ms, &mut |field| {
         if options.shows(field.name) {
@@ -663,10 +663,10 @@ fn hscan(ctx: &mut Context<'_>, mut args: Args<'_>, reply: &mut dyn ReplySink) -
         }
     });
     reply.bulk(IntText::default().of(next.cast_signed()));
-    reply.array(shown.len() * if options.no_values { 1 } else { 2 });
+    reply.array(shown.len() * if options.names_only { 1 } else { 2 });
     for field in shown {
         reply.bulk(field.name);
-        if !options.no_values {
+        if !options.names_only {
             reply.bulk(field.value);
         }
     }
