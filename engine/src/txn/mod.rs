@@ -267,11 +267,11 @@ impl<'e> Txn<'e> {
         unsafe { &mut *self.core.store.shard(id).data_ptr() }
     }
 
-    /// A locked shard, for several references that only read.
+    /// The same for reading: several references may live at a time, as long as `shard` is not called.
     fn shard_to_read(&self, id: ShardId) -> &Shard {
         assert!(self.locked & (1 << id.0) != 0, "a transaction touches only shards that it locked");
-        // SAFETY: this transaction holds the shard's lock, as above. Nobody changes the shard through
-        // `shard` meanwhile: the callers of this function call nothing else while they have references.
+        // SAFETY: this transaction holds the shard's lock (see `shard`), and it is borrowed for as long as
+        // the reference lives: what would change a shard needs it exclusively.
         unsafe { &*self.core.store.shard(id).data_ptr() }
     }
 

@@ -565,7 +565,7 @@ pub(super) const SCAN_COUNT: i64 = 10;
 
 /// `SCAN cursor [MATCH pattern] [COUNT count] [TYPE type]`
 fn scan(ctx: &mut Context<'_>, mut args: Args<'_>, reply: &mut dyn ReplySink) -> CommandResult {
-    let cursor = parse_cursor(args.bytes()?).ok_or(errors::INVALID_CURSOR)?;
+    let cursor = args.cursor()?;
     let (mut pattern, mut count, mut type_name) = (None, SCAN_COUNT, None);
     while !args.is_empty() {
         match args.one_of(&["COUNT", "MATCH", "TYPE"]) {
@@ -591,18 +591,6 @@ fn scan(ctx: &mut Context<'_>, mut args: Args<'_>, reply: &mut dyn ReplySink) ->
         reply.bulk(key);
     }
     Ok(())
-}
-
-/// Reads a cursor as leniently as C's `strtoul` does: a sign is fine, no digits at all are 0.
-pub(super) fn parse_cursor(text: &[u8]) -> Option<u64> {
-    let text = std::str::from_utf8(text).ok()?;
-    match text.strip_prefix('-').unwrap_or(text) {
-        "" => text.is_empty().then_some(0),
-        digits => {
-            let magnitude: u64 = digits.parse().ok()?;
-            Some(if text.starts_with('-') { magnitude.wrapping_neg() } else { magnitude })
-        }
-    }
 }
 
 /// `DUMP key`

@@ -3,6 +3,7 @@
 //! Arguments are ranges into the buffer they arrived in: nothing is copied or allocated. All of
 //! them are bytes; a number or a keyword is only what a handler asks for at that place.
 
+use lux_engine::glob::{self, Case};
 pub use lux_engine::value::string::number::{parse_double as parse_float, parse_int};
 
 use super::reply::CommandError;
@@ -122,6 +123,16 @@ impl<'a> Args<'a> {
         parse_float(self.bytes()?).ok_or(errors::NOT_A_FLOAT)
     }
 
+    /// Takes the next argument as a cursor of a scan.
+    pub fn cursor(&mut self) -> Result<u64, CommandError> {
+        parse_cursor(self.bytes()?).ok_or(errors::INVALID_CURSOR)
+    }
+
+    /// Takes the next argument as how many random elements are wanted; negative: with repetitions.
+    pub fn sample_count(&mut self) -> Result<i64, CommandError> {
+        self.int().and_then(|n| if n == i64::MIN { Err(errors::SAMPLE_COUNT) } else { Ok(n) })
+    }
+
     /// Takes the next argument if it is this keyword in any case. `word` is in upper case.
     pub fn keyword(&mut self, word: &str) -> bool {
         let found = self.peek().is_some_and(|arg| arg.eq_ignore_ascii_case(word.as_bytes()));
@@ -158,6 +169,66 @@ impl<'a> Iterator for Args<'a> {
 
     fn size_hint(&self) -> (usize, Option<usize>) {
         (self.remaining(), Some(self.remaining()))
+    }
+}
+
+/// Reads a cursor as leniently as C's `strtoul` does: a sign is fine, no digits at all are 0.
+fn parse_cursor(text: &[u8]) -> Option<u64> {
+    let text = std::str::from_utf8(text).ok()?;
+    match text.strip_prefix('-').unwrap_or(text) {
+        "" => text.is_empty().then_some(0),
+        digits => {
+            let magnitude: u64 = digits.parse().ok()?;
+            Some(if text.starts_with('-') { magnitude.wrapping_neg() } else { magnitude })
+        }
+    }
+}
+
+/// How many elements a step of a scan is to look at, if nothing is said.
+const SCAN_COUNT: u64 = 10;
+
+/// The options of HSCAN, SSCAN and ZSCAN.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ScanOptions<'a> {
+    pattern: Option<&'a [u8]>,
+    /// How many elements to look at; at least 1.
+    pub count: u64,
+    /// NOVALUES or NOSCORES: only what is scanned by.
+    pub names_only: bool,
+}
+
+/// What a scan walks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scanned {
+    Hash,
+    Set,
+    SortedSet,
+}
+
+impl<'a> ScanOptions<'a> {
+    /// Reads all arguments that are left.
+    pub fn parse(mut args: Args<'a>, scanned: Scanned) -> Result<Self, CommandError> {
+        let mut options = ScanOptions { pattern: None, count: SCAN_COUNT, names_only: false };
+        while !args.is_empty() {
+            match args.one_of(&["COUNT", "MATCH", "NOVALUES", "NOSCORES"]) {
+                Some(0) => {
+                    let count = args.int()?;
+                    options.count = u64::try_from(count).ok().filter(|n| *n > 0).ok_or(errors::SYNTAX)?;
+                }
+                Some(1) => options.pattern = Some(args.bytes()?),
+                Some(2) if scanned != Scanned::Hash => return Err(errors::SCAN_NOVALUES),
+                Some(3) if scanned != Scanned::SortedSet => return Err(errors::SCAN_NOSCORES),
+                Some(_) => options.names_only = true,
+                None => return Err(errors::SYNTAX),
+            }
+        }
+        Ok(options)
+    }
+
+    /// Whether an element of that name is shown.
+    #[must_use]
+    pub fn shows(&self, name: &[u8]) -> bool {
+        self.pattern.is_none_or(|pattern| pattern == b"*" || glob::is_match(pattern, name, Case::Sensitive))
     }
 }
 

@@ -17,6 +17,8 @@ use crate::commands;
 const FAMILIES: &[&[CommandSpec]] = &[
     commands::string::COMMANDS,
     commands::bitmap::COMMANDS,
+    commands::hash::COMMANDS,
+    commands::set::COMMANDS,
     commands::zset::COMMANDS,
     commands::geo::COMMANDS,
     commands::generic::COMMANDS,

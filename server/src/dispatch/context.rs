@@ -6,6 +6,7 @@
 //! before learnt (shards, pins, results of jobs) is kept in [`Resume`] until it is done.
 
 use std::any::Any;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -264,6 +265,21 @@ impl<'c> Context<'c> {
     #[must_use]
     pub fn config(&self) -> &Config {
         &self.session.config
+    }
+
+    /// Random numbers for this run of the command: each call returns one below its argument, which is at
+    /// least 1.
+    #[must_use]
+    pub fn random(&self) -> impl FnMut(u64) -> u64 + use<> {
+        // SplitMix64 from a seed that SipHash makes of the thread's random keys and a count of its uses.
+        let mut state = RandomState::new().build_hasher().finish();
+        move |below| {
+            state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let mut z = state;
+            z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            ((u128::from(z ^ (z >> 31)) * u128::from(below)) >> 64) as u64
+        }
     }
 
     /// Runs `work` on a blocking thread and returns its result.

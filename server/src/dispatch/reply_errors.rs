@@ -17,6 +17,18 @@ pub const OFFSET_OUT_OF_RANGE: CommandError = fixed("ERR offset is out of range"
 pub const STRING_TOO_LONG: CommandError =
     fixed("ERR string exceeds maximum allowed size (proto-max-bulk-len)");
 pub const INCREMENT_OVERFLOW: CommandError = fixed("ERR increment or decrement would overflow");
+pub const OUT_OF_RANGE: CommandError = fixed("ERR value is out of range");
+pub const MUST_BE_POSITIVE: CommandError = fixed("ERR value is out of range, must be positive");
+pub const NAN_OR_INFINITY: CommandError = fixed("ERR value is NaN or Infinity");
+pub const SAMPLE_COUNT: CommandError =
+    fixed("ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807");
+pub const NUMFIELDS: CommandError =
+    fixed("ERR numfields should be greater than 0 and match the provided number of fields");
+pub const NUMKEYS_NOT_POSITIVE: CommandError = fixed("ERR numkeys should be greater than 0");
+pub const NUMKEYS_TOO_LARGE: CommandError = fixed("ERR Number of keys can't be greater than number of args");
+pub const LIMIT_NEGATIVE: CommandError = fixed("ERR LIMIT can't be negative");
+pub const SCAN_NOSCORES: CommandError = fixed("ERR NOSCORES option can only be used in ZSCAN");
+pub const SCAN_NOVALUES: CommandError = fixed("ERR NOVALUES option can only be used in HSCAN");
 pub const DECREMENT_OVERFLOW: CommandError = fixed("ERR decrement would overflow");
 pub const INCREMENT_NAN: CommandError = fixed("ERR increment would produce NaN or Infinity");
 pub const BIT_OFFSET: CommandError = fixed("ERR bit offset is not an integer or out of range");

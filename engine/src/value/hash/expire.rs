@@ -22,6 +22,8 @@ pub enum Condition {
     IfLater,
     /// LT: the new one is earlier; none is the latest.
     IfEarlier,
+    /// XX and LT: the field has one, and the new one is earlier.
+    IfAnyAndEarlier,
 }
 
 impl Condition {
@@ -32,6 +34,7 @@ impl Condition {
             Condition::IfAny => old.is_some(),
             Condition::IfLater => old.is_some_and(|old| new > old),
             Condition::IfEarlier => old.is_none_or(|old| new < old),
+            Condition::IfAnyAndEarlier => old.is_some_and(|old| new < old),
         }
     }
 }

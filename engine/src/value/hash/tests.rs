@@ -54,7 +54,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         2 => names().prop_map(Step::Remove),
         1 => names().prop_map(Step::GetRemove),
         1 => (any::<u8>(), -5i64..5).prop_map(|(n, by)| Step::Increment(n, by)),
-        3 => (names(), 0u64..300, 0u8..5).prop_map(|(n, at, c)| Step::Expire(n, at, c)),
+        3 => (names(), 0u64..300, 0u8..6).prop_map(|(n, at, c)| Step::Expire(n, at, c)),
         1 => names().prop_map(Step::Persist),
         1 => (names(), 0u64..300).prop_map(|(n, at)| Step::GetExpire(n, at)),
         2 => (pairs(), 0u8..3, 0u64..300).prop_map(|(p, c, at)| Step::SetExpire(p, c, at)),
@@ -165,6 +165,7 @@ impl Rig {
                     Condition::IfAny,
                     Condition::IfLater,
                     Condition::IfEarlier,
+                    Condition::IfAnyAndEarlier,
                 ][usize::from(*condition)];
                 let mut codes = Vec::new();
                 let visit = &mut |outcome: FieldExpiry| codes.push(outcome.code());
@@ -224,9 +225,9 @@ impl Rig {
         let allowed = match (condition, *old) {
             (Condition::Always, _) | (Condition::IfNone | Condition::IfEarlier, None) => true,
             (Condition::IfAny, old) => old.is_some(),
-            (Condition::IfNone, Some(_)) | (Condition::IfLater, None) => false,
+            (Condition::IfNone, Some(_)) | (Condition::IfLater | Condition::IfAnyAndEarlier, None) => false,
             (Condition::IfLater, Some(old)) => at > old,
-            (Condition::IfEarlier, Some(old)) => at < old,
+            (Condition::IfEarlier | Condition::IfAnyAndEarlier, Some(old)) => at < old,
         };
         if !allowed {
             return 0;

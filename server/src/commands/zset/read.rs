@@ -4,7 +4,7 @@ use lux_engine::value::string::number::{parse_int, push_double};
 use lux_engine::value::zset::{LexRange, ScoreRange};
 
 use super::{write_element, write_elements};
-use crate::commands::generic::{SCAN_COUNT, matches, parse_cursor};
+use crate::commands::generic::{SCAN_COUNT, matches};
 use crate::dispatch::args::Args;
 use crate::dispatch::context::Context;
 use crate::dispatch::reply::{CommandResult, ReplySink};
@@ -146,7 +146,7 @@ pub(super) fn zrandmember(
 /// `ZSCAN key cursor [MATCH pattern] [COUNT count] [NOSCORES]`
 pub(super) fn zscan(ctx: &mut Context<'_>, mut args: Args<'_>, reply: &mut dyn ReplySink) -> CommandResult {
     let key = args.key()?;
-    let cursor = parse_cursor(args.bytes()?).ok_or(errors::INVALID_CURSOR)?;
+    let cursor = args.cursor()?;
     let (mut pattern, mut count, mut with_scores) = (None, SCAN_COUNT, true);
     while !args.is_empty() {
         match args.one_of(&["COUNT", "MATCH", "NOSCORES"]) {
