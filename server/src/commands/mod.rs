@@ -8,6 +8,8 @@ pub mod connection;
 pub mod debug;
 pub mod expire;
 pub mod generic;
+pub mod list;
 pub mod memory;
+pub mod stream;
 pub mod string;
 pub mod tier;

@@ -17,6 +17,8 @@ use crate::commands;
 const FAMILIES: &[&[CommandSpec]] = &[
     commands::string::COMMANDS,
     commands::bitmap::COMMANDS,
+    commands::list::COMMANDS,
+    commands::stream::COMMANDS,
     commands::generic::COMMANDS,
     commands::expire::COMMANDS,
     commands::connection::COMMANDS,
