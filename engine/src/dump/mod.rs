@@ -4,16 +4,36 @@
 //! type byte | value, as the type lays it out | RDB version, u16 LE | CRC-64 of all before it, u64 LE
 //! ```
 //!
-//! Payloads go both ways between Lux and Redis or Valkey. [`RdbWriter`] and [`RdbReader`] hold the
-//! parts that all types share - lengths, strings, the footer - and each type adds its own layout on
-//! top. Payloads come from clients: reading one never panics, and never allocates more than a small
-//! multiple of its length before the bytes to fill it are known to be there.
+//! Payloads go both ways between Lux and Redis or Valkey. They know nothing of Lux's own values:
+//! [`open`] reads a payload and gives its elements to an [`ObjectSink`], and the `dump_` functions and
+//! [`StreamWriter`] take iterators. [`RdbWriter`] and [`RdbReader`] hold the parts that all types
+//! share - lengths, strings, the footer.
 //!
-//! Written payloads carry version [`RDB_VERSION`]; versions up to [`RDB_VERSION_MAX`] are read.
+//! Payloads come from clients: reading one never panics, its work is linear in what it unpacks to, and
+//! it never allocates more than a small multiple of its length before the bytes to fill it are known to
+//! be there. A payload is read twice, first to check all of it, duplicates included, then for the sink.
+//!
+//! | version of RDB | written by | what it brought |
+//! |---|---|---|
+//! | 10 | Redis 7.0 | listpacks, which replaced ziplists |
+//! | 11 | Redis 7.2, Valkey 8 | [`RdbType::SetListpack`], [`RdbType::Stream3`] |
+//! | 12 | Redis 7.4 and 8 | the hashes with deadlines from [`RdbType::HashMetadataPreGa`] on |
+//! | 80 | Valkey 9 | [`RdbType::Hash2`] |
+//!
+//! Servers refuse versions newer than their own, and Valkey also those between 12 and 79. So each payload
+//! is written with the lowest version that knows its type.
 
 mod crc64;
+mod decode;
+mod decode_stream;
+mod encode;
+mod encode_stream;
+mod listpack;
 mod lzf;
+mod old;
 mod reader;
+mod sink;
+mod survey;
 mod writer;
 
 use std::borrow::Cow;
@@ -21,13 +41,23 @@ use std::borrow::Cow;
 use crate::value::string::number::parse_int;
 
 pub use crc64::crc64;
+pub use encode::{dump_hash, dump_list, dump_set, dump_zset};
+pub use encode_stream::{GroupWriter, StreamWriter};
 pub use reader::RdbReader;
+pub use sink::{
+    ConsumerState, EntryFields, EntryId, GroupState, ObjectKind, ObjectSink, PendingEntry, StreamState, Text,
+};
+pub use survey::Totals;
 pub use writer::RdbWriter;
 
-/// The RDB version that payloads are written with (Redis 7.2).
-pub const RDB_VERSION: u16 = 11;
-/// The newest RDB version that is read.
+/// The RDB version that payloads are written with (Redis 7.0), unless they need a newer one.
+pub const RDB_VERSION: u16 = 10;
+/// The version that knows when consumers were active (Redis 7.2).
+const RDB_VERSION_ACTIVE_TIMES: u16 = 11;
+/// The newest RDB version of Redis that is read.
 pub const RDB_VERSION_MAX: u16 = 12;
+/// The version of Valkey 9, which went its own way after version 11.
+pub const RDB_VERSION_VALKEY: u16 = 80;
 
 /// Bytes of version and checksum behind the value.
 const FOOTER_BYTES: usize = 10;
@@ -46,12 +76,107 @@ const ENCODED_INT16: u8 = 1;
 const ENCODED_INT32: u8 = 2;
 const ENCODED_LZF: u8 = 3;
 
-/// The value types of RDB that are read and written. The numbers are Redis's.
+/// The value types of RDB, by the numbers that Redis gave them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
 pub enum RdbType {
     /// A string.
-    String = 0,
+    String,
+    /// A list as a row of strings.
+    List,
+    /// A set as a row of strings.
+    Set,
+    /// A sorted set with scores as text.
+    ZSet,
+    /// A hash as a row of strings.
+    Hash,
+    /// A sorted set with binary scores.
+    ZSet2,
+    /// A hash as a zipmap.
+    HashZipmap,
+    /// A list as a ziplist.
+    ListZiplist,
+    /// A set of integers.
+    SetIntset,
+    /// A sorted set as a ziplist.
+    ZSetZiplist,
+    /// A hash as a ziplist.
+    HashZiplist,
+    /// A list as a row of ziplists.
+    ListQuicklist,
+    /// A stream of Redis 5.
+    Stream,
+    /// A hash as a listpack.
+    HashListpack,
+    /// A sorted set as a listpack.
+    ZSetListpack,
+    /// A list as a row of listpacks and long elements.
+    ListQuicklist2,
+    /// A stream of Redis 7.0.
+    Stream2,
+    /// A set as a listpack.
+    SetListpack,
+    /// A stream of Redis 7.2.
+    Stream3,
+    /// A hash with deadlines, from before Redis 7.4 was released.
+    HashMetadataPreGa,
+    /// The same as a listpack.
+    HashListpackExPreGa,
+    /// A hash with deadlines of Redis 7.4.
+    HashMetadata,
+    /// The same as a listpack.
+    HashListpackEx,
+    /// A hash with deadlines of Valkey 9. It has the number that Redis had given to
+    /// [`RdbType::HashMetadataPreGa`]; the payload's version tells them apart.
+    Hash2,
+}
+
+impl RdbType {
+    const ALL: [(u8, RdbType, ObjectKind); 23] = [
+        (0, RdbType::String, ObjectKind::String),
+        (1, RdbType::List, ObjectKind::List),
+        (2, RdbType::Set, ObjectKind::Set),
+        (3, RdbType::ZSet, ObjectKind::ZSet),
+        (4, RdbType::Hash, ObjectKind::Hash),
+        (5, RdbType::ZSet2, ObjectKind::ZSet),
+        (9, RdbType::HashZipmap, ObjectKind::Hash),
+        (10, RdbType::ListZiplist, ObjectKind::List),
+        (11, RdbType::SetIntset, ObjectKind::Set),
+        (12, RdbType::ZSetZiplist, ObjectKind::ZSet),
+        (13, RdbType::HashZiplist, ObjectKind::Hash),
+        (14, RdbType::ListQuicklist, ObjectKind::List),
+        (15, RdbType::Stream, ObjectKind::Stream),
+        (16, RdbType::HashListpack, ObjectKind::Hash),
+        (17, RdbType::ZSetListpack, ObjectKind::ZSet),
+        (18, RdbType::ListQuicklist2, ObjectKind::List),
+        (19, RdbType::Stream2, ObjectKind::Stream),
+        (20, RdbType::SetListpack, ObjectKind::Set),
+        (21, RdbType::Stream3, ObjectKind::Stream),
+        (22, RdbType::HashMetadataPreGa, ObjectKind::Hash),
+        (23, RdbType::HashListpackExPreGa, ObjectKind::Hash),
+        (24, RdbType::HashMetadata, ObjectKind::Hash),
+        (25, RdbType::HashListpackEx, ObjectKind::Hash),
+    ];
+    /// The number of [`RdbType::Hash2`] in payloads of Valkey's versions.
+    const HASH_2: u8 = 22;
+
+    /// The type with this number in a payload of this version.
+    fn from_byte(byte: u8, version: u16) -> Option<Self> {
+        if byte == Self::HASH_2 && version >= RDB_VERSION_VALKEY {
+            return Some(RdbType::Hash2);
+        }
+        Self::ALL.iter().find(|(number, _, _)| *number == byte).map(|(_, value_type, _)| *value_type)
+    }
+
+    /// The number of the type.
+    fn byte(self) -> u8 {
+        Self::ALL.iter().find(|(_, other, _)| *other == self).map_or(Self::HASH_2, |(number, _, _)| *number)
+    }
+
+    /// What values of the type are.
+    #[must_use]
+    pub fn kind(self) -> ObjectKind {
+        Self::ALL.iter().find(|(_, other, _)| *other == self).map_or(ObjectKind::Hash, |(_, _, kind)| *kind)
+    }
 }
 
 /// Why a payload was refused; the texts are Redis's.
@@ -66,6 +191,45 @@ pub enum DumpError {
 }
 
 /// A value read from a payload.
+#[derive(Clone, Debug)]
+pub enum Dumped<'a> {
+    /// A string.
+    String(RdbString<'a>),
+    /// Anything else.
+    Collection(DumpedCollection<'a>),
+}
+
+/// A collection in a payload that was found right.
+#[derive(Clone, Debug)]
+pub struct DumpedCollection<'a> {
+    value_type: RdbType,
+    reader: RdbReader<'a>,
+    totals: Totals,
+}
+
+impl DumpedCollection<'_> {
+    /// What it is.
+    #[must_use]
+    pub fn kind(&self) -> ObjectKind {
+        self.value_type.kind()
+    }
+
+    /// How much a sink will get.
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        self.totals
+    }
+
+    /// Gives all elements to `sink`.
+    ///
+    /// # Errors
+    /// None: the payload was checked, and reading it again says the same.
+    pub fn read_into(&self, sink: &mut dyn ObjectSink) -> Result<(), DumpError> {
+        decode::read(self.value_type, &mut self.reader.clone(), sink)
+    }
+}
+
+/// A value read by [`restore`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DumpedValue<'a> {
     /// A string.
@@ -97,23 +261,37 @@ pub fn dump_int(value: i64) -> Vec<u8> {
     writer.finish(RDB_VERSION)
 }
 
-/// Reads a payload. A string that is the canonical form of an integer comes as that integer.
+/// Reads and checks a payload. A string that is the canonical form of an integer comes as that integer.
 ///
 /// # Errors
 /// [`DumpError`]; nothing but the reply depends on which.
-pub fn restore(payload: &[u8]) -> Result<DumpedValue<'_>, DumpError> {
+pub fn open(payload: &[u8]) -> Result<Dumped<'_>, DumpError> {
     let mut reader = RdbReader::open(payload)?;
-    let value = match reader.value_type()? {
-        RdbType::String => DumpedValue::String(match reader.string()? {
-            RdbString::Bytes(bytes) => match parse_int(&bytes) {
-                Some(value) => RdbString::Int(value),
-                None => RdbString::Bytes(bytes),
-            },
-            int => int,
-        }),
+    let value_type = reader.value_type()?;
+    if value_type != RdbType::String {
+        let totals = survey::check(value_type, reader)?;
+        return Ok(Dumped::Collection(DumpedCollection { value_type, reader, totals }));
+    }
+    let string = match reader.string()? {
+        RdbString::Bytes(bytes) => match parse_int(&bytes) {
+            Some(value) => RdbString::Int(value),
+            None => RdbString::Bytes(bytes),
+        },
+        int => int,
     };
     reader.finish()?;
-    Ok(value)
+    Ok(Dumped::String(string))
+}
+
+/// Reads the payload of a string, as [`open`] does.
+///
+/// # Errors
+/// [`DumpError`], also for values of other types.
+pub fn restore(payload: &[u8]) -> Result<DumpedValue<'_>, DumpError> {
+    match open(payload)? {
+        Dumped::String(string) => Ok(DumpedValue::String(string)),
+        Dumped::Collection(_) => Err(DumpError::BadData),
+    }
 }
 
 #[cfg(test)]

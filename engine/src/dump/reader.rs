@@ -4,13 +4,17 @@ use std::borrow::Cow;
 
 use super::{
     DumpError, ENCODED_INT8, ENCODED_INT16, ENCODED_INT32, ENCODED_LZF, FOOTER_BYTES, LEN_6_BITS,
-    LEN_14_BITS, LEN_32_BITS, LEN_64_BITS, LEN_ENCODED, RDB_VERSION_MAX, RdbString, RdbType, crc64, lzf,
+    LEN_14_BITS, LEN_32_BITS, LEN_64_BITS, LEN_ENCODED, RDB_VERSION_MAX, RDB_VERSION_VALKEY, RdbString,
+    RdbType, crc64, lzf,
 };
 use crate::value::string::STRING_MAX;
+use crate::value::string::number::{IntText, parse_double};
 
 /// A cursor over a payload whose footer was found right.
+#[derive(Clone, Copy, Debug)]
 pub struct RdbReader<'a> {
     rest: &'a [u8],
+    version: u16,
 }
 
 /// A length, or the string encoding that stands in its place.
@@ -30,10 +34,12 @@ impl<'a> RdbReader<'a> {
         let (version, checksum) = footer.split_first_chunk::<2>().ok_or(DumpError::VersionOrChecksum)?;
         let stored = checksum.first_chunk::<8>().ok_or(DumpError::VersionOrChecksum)?;
         let computed = crc64(0, &payload[..value_len + version.len()]);
-        if u16::from_le_bytes(*version) > RDB_VERSION_MAX || u64::from_le_bytes(*stored) != computed {
+        let version = u16::from_le_bytes(*version);
+        let is_known = version <= RDB_VERSION_MAX || version == RDB_VERSION_VALKEY;
+        if !is_known || u64::from_le_bytes(*stored) != computed {
             return Err(DumpError::VersionOrChecksum);
         }
-        Ok(RdbReader { rest })
+        Ok(RdbReader { rest, version })
     }
 
     /// Reads which type the value is of.
@@ -41,10 +47,7 @@ impl<'a> RdbReader<'a> {
     /// # Errors
     /// [`DumpError::BadData`] for a type that is not known.
     pub fn value_type(&mut self) -> Result<RdbType, DumpError> {
-        match self.byte()? {
-            0 => Ok(RdbType::String),
-            _ => Err(DumpError::BadData),
-        }
+        RdbType::from_byte(self.byte()?, self.version).ok_or(DumpError::BadData)
     }
 
     /// Reads a length or count.
@@ -74,6 +77,47 @@ impl<'a> RdbReader<'a> {
             Length::Encoded(_) => return Err(DumpError::BadData),
         };
         Ok(RdbString::Int(value))
+    }
+
+    /// Reads a string and gives its text to `push`.
+    pub(super) fn text<T>(&mut self, push: impl FnOnce(&[u8]) -> T) -> Result<T, DumpError> {
+        Ok(match self.string()? {
+            RdbString::Bytes(bytes) => push(&bytes),
+            RdbString::Int(value) => push(IntText::default().of(value)),
+        })
+    }
+
+    /// Reads a string that is a packed encoding and so never a number.
+    pub(super) fn blob(&mut self) -> Result<Cow<'a, [u8]>, DumpError> {
+        match self.string()? {
+            RdbString::Bytes(bytes) => Ok(bytes),
+            RdbString::Int(_) => Err(DumpError::BadData),
+        }
+    }
+
+    /// Reads a time in milliseconds, which Redis writes as a signed number.
+    pub(super) fn time_ms(&mut self) -> Result<i64, DumpError> {
+        self.array().map(i64::from_le_bytes)
+    }
+
+    /// Reads an id as a stream's pending entries have it.
+    pub(super) fn raw_id<const N: usize>(&mut self) -> Result<[u8; N], DumpError> {
+        self.array()
+    }
+
+    /// Reads a double of eight bytes.
+    pub(super) fn double(&mut self) -> Result<f64, DumpError> {
+        self.array().map(f64::from_le_bytes)
+    }
+
+    /// Reads a double in the form of RDB before version 8: text behind its length, or a mark.
+    pub(super) fn double_text(&mut self) -> Result<f64, DumpError> {
+        match self.byte()? {
+            255 => Ok(f64::NEG_INFINITY),
+            254 => Ok(f64::INFINITY),
+            253 => Ok(f64::NAN),
+            len => parse_double(self.bytes(u64::from(len))?).ok_or(DumpError::BadData),
+        }
     }
 
     /// Ends reading.

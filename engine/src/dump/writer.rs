@@ -20,7 +20,7 @@ impl RdbWriter {
     /// Starts the payload of a value.
     #[must_use]
     pub fn new(value_type: RdbType) -> Self {
-        RdbWriter { out: vec![value_type as u8] }
+        RdbWriter { out: vec![value_type.byte()] }
     }
 
     /// Writes a length or count.
@@ -66,6 +66,40 @@ impl RdbWriter {
         if !self.small_int(value) {
             self.plain(itoa::Buffer::new().format(value).as_bytes());
         }
+    }
+
+    /// Writes bytes as they are.
+    pub(super) fn raw(&mut self, bytes: &[u8]) {
+        self.out.extend_from_slice(bytes);
+    }
+
+    /// Where the next byte goes.
+    pub(super) fn position(&self) -> usize {
+        self.out.len()
+    }
+
+    /// Puts a length before what was written from `at` on, for which it was not known then.
+    pub(super) fn insert_len(&mut self, at: usize, len: u64) {
+        let behind = self.out.len();
+        self.put_len(len);
+        let width = self.out.len() - behind;
+        self.out[at..].rotate_right(width);
+    }
+
+    /// Takes away the ranges of `len` bytes that start at `starts`, which rise.
+    pub(super) fn remove(&mut self, starts: &[usize], len: usize) {
+        let Some(first) = starts.first() else { return };
+        let (mut to, ends) = (*first, starts.iter().skip(1).copied().chain([self.out.len()]));
+        for (start, end) in starts.iter().zip(ends) {
+            self.out.copy_within(start + len..end, to);
+            to += end - start - len;
+        }
+        self.out.truncate(to);
+    }
+
+    /// Changes the type that the payload was started with.
+    pub(super) fn set_type(&mut self, value_type: RdbType) {
+        self.out[0] = value_type.byte();
     }
 
     /// Ends the payload with the version and the checksum.

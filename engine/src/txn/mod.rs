@@ -267,6 +267,14 @@ impl<'e> Txn<'e> {
         unsafe { &mut *self.core.store.shard(id).data_ptr() }
     }
 
+    /// A locked shard, for several references that only read.
+    fn shard_to_read(&self, id: ShardId) -> &Shard {
+        assert!(self.locked & (1 << id.0) != 0, "a transaction touches only shards that it locked");
+        // SAFETY: this transaction holds the shard's lock, as above. Nobody changes the shard through
+        // `shard` meanwhile: the callers of this function call nothing else while they have references.
+        unsafe { &*self.core.store.shard(id).data_ptr() }
+    }
+
     #[inline]
     fn hash(&self, key: &[u8]) -> KeyHash {
         // The slice is borrowed for the whole transaction, so the same address is the same key.

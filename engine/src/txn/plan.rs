@@ -98,6 +98,18 @@ struct After {
     pages: Option<Incarnation>,
 }
 
+/// The value of an entry that is alive.
+#[inline]
+fn value_ref(entry: &Entry) -> ValueRef<'_> {
+    match entry.body() {
+        BodyRef::Int(value) => ValueRef::Int(value),
+        BodyRef::Bytes(bytes) => ValueRef::Bytes(bytes),
+        BodyRef::Boxed(Value::String(string)) => ValueRef::Bytes(string.as_bytes()),
+        BodyRef::Boxed(Value::Collection(held)) => ValueRef::Collection(&held.value),
+        _ => unreachable!("`is_alive` lets only values pass"),
+    }
+}
+
 impl<'e> Txn<'e> {
     /// Reads a key of the command's database; `None` if it does not exist. Counts as an access.
     #[inline]
@@ -127,13 +139,7 @@ impl<'e> Txn<'e> {
             return Ok(None);
         }
         let entry = self.used(hash, db, key, is_access);
-        let value = match entry.body() {
-            BodyRef::Int(value) => ValueRef::Int(value),
-            BodyRef::Bytes(bytes) => ValueRef::Bytes(bytes),
-            BodyRef::Boxed(Value::String(string)) => ValueRef::Bytes(string.as_bytes()),
-            BodyRef::Boxed(Value::Collection(held)) => ValueRef::Collection(&held.value),
-            _ => unreachable!("`is_alive` lets only values pass"),
-        };
+        let value = value_ref(entry);
         Ok(Some(Found {
             value,
             deadline: entry.deadline(),
@@ -142,6 +148,31 @@ impl<'e> Txn<'e> {
             heap_bytes: entry.heap_bytes(),
             lsn: entry.lsn(),
         }))
+    }
+
+    /// Reads several keys of the command's database at one moment; each counts as an access if
+    /// `is_access`. The value of one that does not exist is `None`.
+    pub fn lookup_all<'k>(
+        &mut self,
+        keys: impl Iterator<Item = &'k [u8]> + Clone,
+        is_access: bool,
+    ) -> Result<Vec<Option<ValueRef<'_>>>, Interrupt> {
+        let mut are_there = Vec::with_capacity(keys.size_hint().0);
+        for key in keys.clone() {
+            are_there.push(self.lookup_in(self.db, key, is_access)?.is_some());
+        }
+        // Nothing moves from here on: the first walk only planned what it changes.
+        let this = &*self;
+        let values = keys.zip(are_there).map(|(key, is_there)| is_there.then(|| this.value_of(key)));
+        Ok(values.collect())
+    }
+
+    /// The value of a key that was looked up and is there.
+    fn value_of(&self, key: &[u8]) -> ValueRef<'_> {
+        let hash = self.hash(key);
+        let db = self.core.store.db_id(self.db);
+        let entry = self.shard_to_read(hash.shard).db(db).and_then(|part| part.table.find(hash, key));
+        value_ref(entry.expect("it was looked up"))
     }
 
     /// What is known of a key of the command's database without reading its value.
@@ -326,6 +357,9 @@ impl<'e> Txn<'e> {
     /// first. Only the edit is logged. The command saw to it that the key holds this type or nothing; it
     /// deletes the key as well if the edit takes the last element.
     pub fn edit_collection(&mut self, key: &[u8], tag: TypeTag, bytes: &[u8]) -> Result<(), Interrupt> {
+        if self.is_large(bytes.len()) {
+            return self.rewrite_collection(key, tag, bytes);
+        }
         let hash = self.hash(key);
         let db = self.db_id(self.db, hash)?;
         let before = self.before(hash, db, key, None)?;
@@ -334,6 +368,21 @@ impl<'e> Txn<'e> {
         let after = After { exists: true, has_deadline: before.has_deadline, pages: before.old.pages };
         self.note(hash, db, key, at, &before, after);
         Ok(())
+    }
+
+    /// Edits a collection by storing it anew: the edit is more than a record may hold.
+    #[cold]
+    fn rewrite_collection(&mut self, key: &[u8], tag: TypeTag, edit: &[u8]) -> Result<(), Interrupt> {
+        let (mut collection, deadline) = match self.peek(key)? {
+            Some(Found { value: ValueRef::Collection(collection), deadline, .. }) => {
+                (collection.clone(), deadline)
+            }
+            _ => (Collection::new(tag).expect("the type of a collection"), None),
+        };
+        collection.apply(edit).expect("planned for this very state");
+        let mut encoded = Vec::new();
+        collection.encode(&mut encoded);
+        self.put_collection_in(self.db, key, tag, &encoded, deadline)
     }
 
     /// Deletes a key; whether it was there.

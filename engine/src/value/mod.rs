@@ -8,6 +8,7 @@ mod overlay;
 pub mod packed;
 pub mod sample;
 pub mod set;
+pub mod sort;
 pub mod stored;
 pub mod stream;
 pub mod string;

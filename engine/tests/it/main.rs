@@ -4,13 +4,14 @@
 //! states it went through. `model` compares a store with a map through spills, checkpoints and
 //! crashes; `invariants` has a test for each invariant of the design; `schedules` pins the
 //! interleavings that break naive versions; `crash` cuts the power at every sync point; `faults`
-//! has disks that fail or are full, `panics` threads that do; `defrag`, `expiry`, `concurrency`, `events`,
+//! has disks that fail or are full, `panics` threads that do; `collections`, `defrag`, `expiry`, `concurrency`, `events`,
 //! `filters`, `formats`, `pins`, `pressure`, `scan`, `snapshots`, `tails` and `usage` say what they are.
 
 mod rig;
 mod trace;
 mod usage;
 
+mod collections;
 mod concurrency;
 mod crash;
 mod defrag;

@@ -544,7 +544,7 @@ fn randomkey(ctx: &mut Context<'_>, _: Args<'_>, reply: &mut dyn ReplySink) -> C
 }
 
 /// A pattern of KEYS and SCAN. The lone `*` is everything, also the empty name.
-fn matches(pattern: &[u8], key: &[u8]) -> bool {
+pub(super) fn matches(pattern: &[u8], key: &[u8]) -> bool {
     pattern == b"*" || glob::is_match(pattern, key, Case::Sensitive)
 }
 
@@ -561,7 +561,7 @@ fn keys(ctx: &mut Context<'_>, mut args: Args<'_>, reply: &mut dyn ReplySink) ->
 }
 
 /// How many keys a SCAN looks at unless it says otherwise.
-const SCAN_COUNT: i64 = 10;
+pub(super) const SCAN_COUNT: i64 = 10;
 
 /// `SCAN cursor [MATCH pattern] [COUNT count] [TYPE type]`
 fn scan(ctx: &mut Context<'_>, mut args: Args<'_>, reply: &mut dyn ReplySink) -> CommandResult {
@@ -594,7 +594,7 @@ fn scan(ctx: &mut Context<'_>, mut args: Args<'_>, reply: &mut dyn ReplySink) ->
 }
 
 /// Reads a cursor as leniently as C's `strtoul` does: a sign is fine, no digits at all are 0.
-fn parse_cursor(text: &[u8]) -> Option<u64> {
+pub(super) fn parse_cursor(text: &[u8]) -> Option<u64> {
     let text = std::str::from_utf8(text).ok()?;
     match text.strip_prefix('-').unwrap_or(text) {
         "" => text.is_empty().then_some(0),

@@ -131,6 +131,10 @@ impl ReplySink for Output {
         self.encoder.boolean(value);
     }
 
+    fn number(&mut self, text: &str) {
+        self.encoder.number(text);
+    }
+
     fn big_number(&mut self, digits: &str) {
         self.encoder.big_number(digits);
     }

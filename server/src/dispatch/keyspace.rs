@@ -115,6 +115,15 @@ impl Context<'_> {
         }
     }
 
+    /// Reads several keys at one moment, each `None` if it does not exist or its value. Counts as accesses.
+    pub fn lookup_all<'k>(
+        &mut self,
+        keys: impl Iterator<Item = &'k [u8]> + Clone,
+    ) -> Result<Vec<Option<ValueRef<'_>>>> {
+        let touches = !self.session.no_touch;
+        Ok(self.txn().lookup_all(keys, touches)?)
+    }
+
     /// Changes a collection that was looked up by an edit of its type; a key that does not exist is an
     /// empty collection first. A command whose edit takes the last element deletes the key as well.
     #[inline]
@@ -266,6 +275,18 @@ impl Context<'_> {
         })?;
         self.observe(lsn);
         Ok(key)
+    }
+
+    /// Uniform random numbers for one command (splitmix64, Steele, Lea and Flood 2014).
+    #[must_use]
+    pub fn random(&self) -> impl FnMut() -> u64 + use<> {
+        let mut state = RandomState::new().build_hasher().finish();
+        move || {
+            state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let mixed = (state ^ state >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+            mixed ^ mixed >> 31
+        }
     }
 
     /// Runs a walk here while everything is in memory, else where it may wait for the disk.

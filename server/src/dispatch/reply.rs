@@ -70,6 +70,8 @@ pub trait ReplySink {
     /// `len` pairs of metadata for the next value; under RESP2 the caller must not send any.
     fn attribute(&mut self, len: usize);
     fn double(&mut self, value: f64);
+    /// A double whose text was made already.
+    fn number(&mut self, text: &str);
     fn boolean(&mut self, value: bool);
     /// Decimal digits of any length, with an optional `-`.
     fn big_number(&mut self, digits: &str);

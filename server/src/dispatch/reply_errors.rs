@@ -15,9 +15,8 @@ pub const NO_SUCH_KEY: CommandError = fixed("ERR no such key");
 pub const SAME_OBJECT: CommandError = fixed("ERR source and destination objects are the same");
 pub const MUST_BE_POSITIVE: CommandError = fixed("ERR value is out of range, must be positive");
 pub const INDEX_OUT_OF_RANGE: CommandError = fixed("ERR index out of range");
-pub const BELOW_LONG_MAX: CommandError = fixed(
-    "ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807",
-);
+pub const BELOW_LONG_MAX: CommandError =
+    fixed("ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807");
 pub const NUMKEYS_POSITIVE: CommandError = fixed("ERR numkeys should be greater than 0");
 pub const COUNT_POSITIVE: CommandError = fixed("ERR count should be greater than 0");
 pub const LPOS_RANK: CommandError = fixed(
@@ -126,6 +125,34 @@ pub const EXPIRE_NX_AND_OTHERS: CommandError =
     fixed("ERR NX and XX, GT or LT options at the same time are not compatible");
 pub const EXPIRE_GT_AND_LT: CommandError = fixed("ERR GT and LT options at the same time are not compatible");
 
+pub const NOT_POSITIVE: CommandError = fixed("ERR value is out of range, must be positive");
+pub const OUT_OF_RANGE: CommandError = fixed("ERR value is out of range");
+pub const NUMKEYS_POSITIVE: CommandError = fixed("ERR numkeys should be greater than 0");
+pub const COUNT_POSITIVE: CommandError = fixed("ERR count should be greater than 0");
+pub const LIMIT_NEGATIVE: CommandError = fixed("ERR LIMIT can't be negative");
+pub const ZADD_NX_AND_XX: CommandError = fixed("ERR XX and NX options at the same time are not compatible");
+pub const ZADD_GT_LT_NX: CommandError =
+    fixed("ERR GT, LT, and/or NX options at the same time are not compatible");
+pub const ZADD_INCR_PAIRS: CommandError = fixed("ERR INCR option supports a single increment-element pair");
+pub const SCORE_NAN: CommandError = fixed("ERR resulting score is not a number (NaN)");
+pub const SCORE_RANGE: CommandError = fixed("ERR min or max is not a float");
+pub const LEX_RANGE: CommandError = fixed("ERR min or max not valid string range item");
+pub const LIMIT_OF_RANKS: CommandError =
+    fixed("ERR syntax error, LIMIT is only supported in combination with either BYSCORE or BYLEX");
+pub const SCORES_OF_LEX: CommandError =
+    fixed("ERR syntax error, WITHSCORES not supported in combination with BYLEX");
+pub const WEIGHT: CommandError = fixed("ERR weight value is not a float");
+pub const GEO_UNIT: CommandError = fixed("ERR unsupported unit provided. please use M, KM, FT, MI");
+pub const GEO_RADIUS: CommandError = fixed("ERR need numeric radius");
+pub const GEO_RADIUS_NEGATIVE: CommandError = fixed("ERR radius cannot be negative");
+pub const GEO_WIDTH: CommandError = fixed("ERR need numeric width");
+pub const GEO_HEIGHT: CommandError = fixed("ERR need numeric height");
+pub const GEO_BOX_NEGATIVE: CommandError = fixed("ERR height or width cannot be negative");
+pub const GEO_COUNT: CommandError = fixed("ERR COUNT must be > 0");
+pub const GEO_ANY: CommandError = fixed("ERR the ANY argument requires COUNT argument");
+pub const GEO_FEW_VERTICES: CommandError = fixed("ERR GEOSEARCH BYPOLYGON must have at least 3 vertices");
+pub const GEO_VERTICES: CommandError = fixed("ERR invalid number of vertices");
+
 pub const NO_AUTH: CommandError = fixed("NOAUTH Authentication required.");
 pub const WRONG_PASS: CommandError = fixed("WRONGPASS invalid username-password pair or user is disabled.");
 pub const NO_PASSWORD_SET: CommandError = fixed(
@@ -180,6 +207,41 @@ pub const OFFLOADED_JOB_LOST: CommandError =
 #[must_use]
 pub fn wrong_arity(full_name: &str) -> CommandError {
     CommandError::composed(format!("ERR wrong number of arguments for '{full_name}' command"))
+}
+
+/// `ERR at least 1 input key is needed for 'zunion' command`; the name is in lower case.
+#[must_use]
+pub fn no_input_key(name: &str) -> CommandError {
+    CommandError::composed(format!("ERR at least 1 input key is needed for '{name}' command"))
+}
+
+/// `ERR invalid longitude,latitude pair 200.000000,1.000000`
+#[must_use]
+pub fn geo_pair(longitude: f64, latitude: f64) -> CommandError {
+    CommandError::composed(format!("ERR invalid longitude,latitude pair {longitude:.6},{latitude:.6}"))
+}
+
+/// `ERR member x does not exist`
+#[must_use]
+pub fn no_such_member(member: &[u8]) -> CommandError {
+    CommandError::composed(format!("ERR member {} does not exist", String::from_utf8_lossy(member)))
+}
+
+/// `ERR STORE option in GEORADIUS is not compatible with WITHDIST, WITHHASH and WITHCOORD options`
+#[must_use]
+pub fn geo_store(what: &str) -> CommandError {
+    CommandError::composed(format!(
+        "ERR {what} is not compatible with WITHDIST, WITHHASH and WITHCOORD options"
+    ))
+}
+
+/// `ERR exactly one of FROMMEMBER or FROMLONLAT can be specified for geosearch`, the command as it was written.
+#[must_use]
+pub fn geo_exactly_one(options: &str, command: &[u8]) -> CommandError {
+    CommandError::composed(format!(
+        "ERR exactly one of {options} can be specified for {}",
+        String::from_utf8_lossy(command)
+    ))
 }
 
 /// `ERR unknown command 'foo', with args beginning with: 'a' 'b' `. Names are cut at 128 bytes,

@@ -27,7 +27,7 @@ impl Write for DoubleText {
     }
 }
 
-/// Prints a number. Integers up to 2^52 have no point, very large and very small numbers an
+/// Prints a number. Integers up to 2^62 have no point, very large and very small numbers an
 /// exponent (`1e+20`), infinities are `inf` and `-inf`.
 #[must_use]
 pub fn format(value: f64) -> DoubleText {
@@ -37,12 +37,13 @@ pub fn format(value: f64) -> DoubleText {
 }
 
 fn write(out: &mut DoubleText, value: f64) -> fmt::Result {
-    const EXACT: f64 = (1u64 << 52) as f64;
+    // Half of the largest 64-bit integer: up to there Redis prints an integer.
+    const EXACT: f64 = (1u64 << 62) as f64;
     match value {
         _ if value.is_nan() => out.write_str("nan"),
         _ if value.is_infinite() => out.write_str(if value > 0.0 { "inf" } else { "-inf" }),
         _ if value == 0.0 => out.write_str(if value.is_sign_negative() { "-0" } else { "0" }),
-        _ if value.abs() < EXACT && value.fract() == 0.0 => write!(out, "{}", value as i64),
+        _ if value.abs() <= EXACT && value.fract() == 0.0 => write!(out, "{}", value as i64),
         _ => write_digits(out, value),
     }
 }
@@ -99,7 +100,11 @@ mod tests {
             (2.75, "2.75"),
             (1.0 / 3.0, "0.3333333333333333"),
             (1e15, "1000000000000000"),
-            (1e17, "1e+17"),
+            (1e17, "100000000000000000"),
+            (123456789012345678.0, "123456789012345680"),
+            (4611686018427388928.0, "4611686018427389000"),
+            (9e18, "9e+18"),
+            (12345678901234567890123.0, "12345678901234568000000"),
             (1e20, "1e+20"),
             (1.5e300, "1.5e+300"),
             (0.0001, "0.0001"),

@@ -129,6 +129,10 @@ impl Encoder {
         if self.is_resp3 { self.text_line(b',', text.as_str()) } else { self.bulk(text.as_str().as_bytes()) }
     }
 
+    pub fn number(&mut self, text: &str) {
+        if self.is_resp3 { self.text_line(b',', text) } else { self.bulk(text.as_bytes()) }
+    }
+
     pub fn boolean(&mut self, value: bool) {
         match (self.is_resp3, value) {
             (true, true) => self.bytes.extend_from_slice(b"#t\r\n"),

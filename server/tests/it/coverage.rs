@@ -10,8 +10,9 @@ use crate::server::{Program, Server};
 /// Which folders may hold the script of a command of a documentation group.
 fn folders_of(group: &str) -> Vec<&str> {
     match group {
-        "generic" => vec!["generic", "expire", "scan", "dump"],
+        "generic" => vec!["generic", "expire", "scan", "dump", "sort"],
         "server" | "tier" => vec!["admin"],
+        "sorted-set" | "sorted_set" => vec!["zset"],
         other => vec![other],
     }
 }

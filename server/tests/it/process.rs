@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
@@ -553,12 +553,12 @@ fn a_password_may_be_any_bytes() {
 #[test]
 fn who_sends_or_reads_slowly_is_not_idle() {
     for program in both() {
-        let server = Server::start(program, &["--timeout", "1"]);
+        let server = Server::start(program, &["--timeout", "3"]);
         let mut slow = TcpStream::connect(server.address()).expect("a connection");
-        slow.set_read_timeout(Some(Duration::from_secs(5))).expect("a timeout");
+        slow.set_read_timeout(Some(Duration::from_secs(60))).expect("a timeout");
         slow.write_all(b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$8\r\n").expect("it takes bytes");
         for _ in 0..8 {
-            thread::sleep(Duration::from_millis(400));
+            thread::sleep(Duration::from_millis(700));
             slow.write_all(b"x").expect("it takes bytes");
         }
         slow.write_all(b"\r\n").expect("it takes bytes");
@@ -573,21 +573,27 @@ fn who_sends_or_reads_slowly_is_not_idle() {
         let mut left = format!(":{bytes}\r\n${bytes}\r\n").len() + bytes + 2;
         let mut chunk = vec![0; 4 << 20];
         while left > 0 {
-            thread::sleep(Duration::from_millis(400));
+            thread::sleep(Duration::from_millis(700));
             let wanted = left.min(chunk.len());
             slow.read_exact(&mut chunk[..wanted]).expect("it was not closed");
             left -= wanted;
         }
-        thread::sleep(Duration::from_secs(4));
-        assert_eq!(slow.read(&mut chunk).unwrap_or(0), 0, "{}: who does nothing goes", program.name());
+        // The end of the stream, or a reset; not the minute that a read waits.
+        match slow.read(&mut chunk) {
+            Ok(0) => {}
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => {}
+            other => panic!("{}: who does nothing goes: {other:?}", program.name()),
+        }
     }
 }
 
 /// Clients that are paused or do not read held the shutdown for ten seconds, which is when Docker kills.
 #[test]
 fn a_shutdown_waits_for_nobody_for_long() {
-    for (now, bound) in [(false, Duration::from_secs(5)), (true, Duration::from_millis(1500))] {
-        let mut server = Server::start(Program::Lux, &["--maxmemory", "1gb"]);
+    // Far apart, so that a slow machine is not taken for a server that waits.
+    for (now, patience, bound) in [(false, "1", 40), (true, "600", 60)] {
+        let options = ["--maxmemory", "1gb", "--shutdown-timeout", patience];
+        let mut server = Server::start(Program::Lux, &options);
         let mut client = server.connect().expect("a connection");
         let last = ((64 << 20) - 1).to_string();
         client.call(&["SETRANGE", "big", &last, "x"]).expect("a reply");
@@ -606,7 +612,7 @@ fn a_shutdown_waits_for_nobody_for_long() {
         }
         let status = server.await_exit().expect("it ran");
         assert!(status.success(), "{status}\n{}", server.log_tail());
-        assert!(began.elapsed() < bound, "{:?}, NOW: {now}", began.elapsed());
+        assert!(began.elapsed() < Duration::from_secs(bound), "{:?}, NOW: {now}", began.elapsed());
     }
 }
 

@@ -285,14 +285,13 @@ impl Large {
     pub(super) fn each_due<'a>(&'a self, now_ms: u64, mut visit: impl FnMut(u64, Field<'a>) -> bool) {
         for (deadline, hash, _) in self.deadlines.due(now_ms) {
             let first = self.first_of(hash);
-            let mut rank = self.tree.rank(first);
-            for element in self.tree.iter_from(first).take_while(|element| hash_in(element) == hash) {
+            let run = self.tree.iter_from(first).take_while(|element| hash_in(element) == hash);
+            for (rank, element) in (self.tree.rank(first)..).zip(run) {
                 let field = read_element(element).ok();
                 let field = field.filter(|field| field.deadline == Some(ExpireAt(deadline)));
                 if field.is_some_and(|field| !visit(rank, field)) {
                     return;
                 }
-                rank += 1;
             }
         }
     }
@@ -313,8 +312,7 @@ impl Large {
     pub(super) fn scan<'a>(&'a self, cursor: u64, count: u64, mut visit: impl FnMut(Field<'a>)) -> u64 {
         let Ok(from) = u32::try_from(cursor) else { return 0 };
         let mut last = None;
-        let mut seen = 0;
-        for element in self.tree.iter_from(self.first_of(from)) {
+        for (seen, element) in (0..).zip(self.tree.iter_from(self.first_of(from))) {
             let hash = hash_in(element);
             if seen >= count && last.is_some_and(|last| last != hash) {
                 return u64::from(hash);
@@ -323,7 +321,6 @@ impl Large {
                 visit(field);
             }
             last = Some(hash);
-            seen += 1;
         }
         0
     }

@@ -109,7 +109,7 @@ impl HashValue {
     /// Whether there are no fields at all, not even invisible ones.
     #[must_use]
     pub fn is_vacant(&self) -> bool {
-        self.len() == 0
+        self.is_empty()
     }
 
     /// Number of fields, with those past their deadline.
@@ -124,7 +124,7 @@ impl HashValue {
     /// The same as [`HashValue::is_vacant`].
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.is_vacant()
+        self.len() == 0
     }
 
     /// Heap bytes held, without `self`.

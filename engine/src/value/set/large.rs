@@ -171,15 +171,13 @@ impl Large {
     pub(super) fn scan<'a>(&'a self, cursor: u64, count: u64, mut visit: impl FnMut(&'a [u8])) -> u64 {
         let Ok(from) = u32::try_from(cursor) else { return 0 };
         let mut last = None;
-        let mut seen = 0;
-        for element in self.tree.iter_from(self.first_of(from)) {
+        for (seen, element) in (0..).zip(self.tree.iter_from(self.first_of(from))) {
             let hash = hash_in(element);
             if seen >= count && last.is_some_and(|last| last != hash) {
                 return u64::from(hash);
             }
             visit(member_in(element));
             last = Some(hash);
-            seen += 1;
         }
         0
     }

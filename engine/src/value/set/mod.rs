@@ -120,7 +120,7 @@ impl SetValue {
     /// Whether there are no members.
     #[must_use]
     pub fn is_vacant(&self) -> bool {
-        self.len() == 0
+        self.is_empty()
     }
 
     /// Number of members: SCARD.
@@ -136,7 +136,7 @@ impl SetValue {
     /// The same as [`SetValue::is_vacant`].
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.is_vacant()
+        self.len() == 0
     }
 
     /// Heap bytes held, without `self`.

@@ -4,6 +4,7 @@
 mod big;
 pub mod bits;
 mod decimal;
+pub mod hyperloglog;
 pub mod lcs;
 mod long_double;
 pub mod number;

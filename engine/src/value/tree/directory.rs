@@ -6,7 +6,7 @@
 //!
 //! The directory also keeps the totals (elements, bytes), through [`Directory::edit`]. There are no empty leaves and no empty blocks.
 
-use super::leaf::{Leaf, RowState};
+use super::leaf::{Leaf, RowState, Slope};
 use std::cmp::Ordering;
 
 /// Most leaves in a block.
@@ -15,6 +15,8 @@ const BLOCK_LEAVES_MAX: usize = 512;
 const BLOCK_LEAVES_MIN: usize = 64;
 /// Counts that are added up at a time while a rank is looked for.
 const SUM_CHUNK: usize = 32;
+/// First prefixes looked at where the one searched for is expected.
+const WINDOW: usize = 16;
 
 /// Where a leaf is; in insertions the one before which the new leaf goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -146,23 +148,22 @@ impl Directory {
     }
 
     /// The leaf that holds the element searched for if any does: the last whose first element is not greater, or the first leaf.
-    /// With it the index in it where the element would be if prefixes were spread evenly.
+    /// With it how prefixes grow in it.
     #[inline]
-    pub fn locate(&self, prefix: u64, order: &mut impl FnMut(&[u8]) -> Ordering) -> Option<(Slot, usize)> {
-        let block_at = last_not_after(&self.firsts, prefix, |at| order(self.blocks[at].leaves[0].get(0)));
+    pub fn locate(&self, prefix: u64, order: &mut impl FnMut(&[u8]) -> Ordering) -> Option<(Slot, Slope)> {
+        let high = self.firsts.partition_point(|first| *first <= prefix);
+        let block_at = last_not_after(&self.firsts, prefix, high, |at| order(self.blocks[at].leaves[0].get(0)));
         let block = self.blocks.get(block_at)?;
-        let leaf_at = last_not_after(&block.firsts, prefix, |at| order(block.leaves[at].get(0)));
-        let count = block.counts[leaf_at];
-        let guess = match block.firsts.get(leaf_at + 1).or_else(|| self.firsts.get(block_at + 1)) {
-            Some(next) => {
-                let from = block.firsts[leaf_at];
-                let part = prefix.saturating_sub(from) as f64 / next.saturating_sub(from) as f64;
-                // Not a number where all prefixes are the same: then from the middle.
-                if part.is_finite() { (part * f64::from(count)) as usize } else { usize::from(count / 2) }
-            }
-            None => usize::from(count),
-        };
-        Some((Slot::new(block_at, leaf_at), guess))
+        let (first, last) = (*block.firsts.first()?, *block.firsts.last()?);
+        let next_block = self.firsts.get(block_at + 1).copied();
+        let high = end_of_not_after(&block.firsts, prefix, first, next_block.unwrap_or(last));
+        let leaf_at = last_not_after(&block.firsts, prefix, high, |at| order(block.leaves[at].get(0)));
+        let from = block.firsts[leaf_at];
+        // Of the last leaf only the first prefix is known; appending is what happens there.
+        let next = block.firsts.get(leaf_at + 1).copied().or(next_block).unwrap_or(prefix);
+        let unit = 1.0 / distance(from, next);
+        let slope = Slope { density: f64::from(block.counts[leaf_at]) * unit, part: distance(from, prefix) * unit };
+        Some((Slot::new(block_at, leaf_at), slope))
     }
 
     /// Elements before the leaf.
@@ -217,9 +218,9 @@ impl Directory {
     /// The leaf with that label.
     pub fn labelled(&self, label: u64) -> Option<Slot> {
         let block_at =
-            self.blocks.partition_point(|block| block.leaves[0].row.label <= label).checked_sub(1)?;
+            self.blocks.partition_point(|block| block.leaves[0].row.label() <= label).checked_sub(1)?;
         let leaves = &self.blocks[block_at].leaves;
-        let leaf_at = leaves.binary_search_by_key(&label, |leaf| leaf.row.label).ok()?;
+        let leaf_at = leaves.binary_search_by_key(&label, |leaf| leaf.row.label()).ok()?;
         Some(Slot::new(block_at, leaf_at))
     }
 
@@ -296,7 +297,8 @@ impl Directory {
         self.heap_bytes += block.heap_bytes();
         self.firsts.insert(at, block.firsts.first().copied().unwrap_or_default());
         self.blocks.insert(at, block);
-        self.rebuild_sums_after_insert(at);
+        // Also for a block at the end: another one lost what is in it.
+        self.rebuild_sums();
     }
 
     /// Changes a block's arrays and keeps the total of bytes.
@@ -407,16 +409,10 @@ impl Directory {
         }
         self.firsts.clear();
         self.firsts.extend(self.blocks.iter().map(|block| block.firsts[0]));
-        self.sums.clear();
-        for at in 0..self.blocks.len() {
-            self.push_sum(self.blocks[at].count());
-        }
+        self.rebuild_sums();
     }
 
-    fn rebuild_sums_after_insert(&mut self, at: usize) {
-        if at + 1 == self.blocks.len() {
-            return self.push_sum(self.blocks[at].count());
-        }
+    fn rebuild_sums(&mut self) {
         self.sums.clear();
         for at in 0..self.blocks.len() {
             self.push_sum(self.blocks[at].count());
@@ -447,11 +443,31 @@ impl Directory {
     }
 }
 
-/// The last index whose first element is not after the one searched for; 0 if there is none. Elements are asked only where the
-/// prefix is the same.
+/// How many of the ascending `firsts`, from `first` to about `end`, are not greater than the prefix. Looks around the place where the
+/// prefix would be if they grew evenly before it searches all: a block's firsts are many cache lines.
 #[inline]
-fn last_not_after(firsts: &[u64], prefix: u64, mut order: impl FnMut(usize) -> Ordering) -> usize {
-    let mut high = firsts.partition_point(|first| *first <= prefix);
+fn end_of_not_after(firsts: &[u64], prefix: u64, first: u64, end: u64) -> usize {
+    if firsts.len() > 4 * WINDOW {
+        let guess = distance(first, prefix) / distance(first, end) * firsts.len() as f64;
+        let from = (guess as usize).saturating_sub(WINDOW / 2).min(firsts.len() - WINDOW);
+        let window = &firsts[from..from + WINDOW];
+        if window[0] <= prefix && window[WINDOW - 1] > prefix {
+            return from + window.partition_point(|first| *first <= prefix);
+        }
+    }
+    firsts.partition_point(|first| *first <= prefix)
+}
+
+/// `b - a` where b is not smaller; only expectations are made of it.
+fn distance(a: u64, b: u64) -> f64 {
+    // The conversion of signed numbers is the cheap one.
+    b.saturating_sub(a).min(i64::MAX as u64) as i64 as f64
+}
+
+/// The last index whose first element is not after the one searched for; 0 if there is none. `high` is how many prefixes are not
+/// greater; elements are asked only where the prefix is the same.
+#[inline]
+fn last_not_after(firsts: &[u64], prefix: u64, mut high: usize, mut order: impl FnMut(usize) -> Ordering) -> usize {
     if high > 0 && firsts[high - 1] == prefix {
         let mut low = firsts[..high].partition_point(|first| *first < prefix);
         while low < high {
@@ -482,9 +498,9 @@ impl Directory {
                 assert!(leaf.len() > 0);
                 assert!(leaf.size() <= super::leaf::LEAF_BYTES_MAX || leaf.len() == 1);
                 assert_eq!((block.firsts[at], usize::from(block.counts[at])), (prefix(leaf), leaf.len()));
-                assert!(label < Some(leaf.row.label), "labels ascend");
-                assert!(leaf.row.is_dirty || leaf.row.is_written);
-                label = Some(leaf.row.label);
+                assert!(label < Some(leaf.row.label()), "labels ascend");
+                assert!(leaf.row.is_dirty() || leaf.row.is_written());
+                label = Some(leaf.row.label());
                 (len, heap, data, count) =
                     (len + leaf.len() as u64, heap + leaf.heap_bytes(), data + leaf.data_bytes(), count + 1);
             }

@@ -1,6 +1,6 @@
 //! Walks over a tree's elements, from both ends.
 //!
-//! An iterator holds the leaf at each end and how many elements lie between; a step reads two offsets and, once per leaf, the
+//! An iterator holds the leaf at each end and how many elements lie between; a step reads one offset and, once per leaf, the
 //! directory.
 
 use super::Place;
@@ -21,12 +21,16 @@ pub struct Iter<'a> {
 struct Cursor<'a> {
     leaf: Option<&'a Leaf>,
     slot: Slot,
+    /// Of the element after the cursor.
     index: usize,
+    /// Where that begins.
+    start: usize,
 }
 
 impl<'a> Cursor<'a> {
     fn new(directory: &'a Directory, place: Place) -> Self {
-        Cursor { leaf: directory.leaf(place.slot), slot: place.slot, index: place.index as usize }
+        let (leaf, index) = (directory.leaf(place.slot), place.index as usize);
+        Cursor { leaf, slot: place.slot, index, start: leaf.map_or(0, |leaf| leaf.start(index)) }
     }
 }
 
@@ -43,14 +47,14 @@ impl<'a> Iterator for Iter<'a> {
     #[inline]
     fn next(&mut self) -> Option<&'a [u8]> {
         self.left = self.left.checked_sub(1)?;
-        let mut leaf = self.front.leaf?;
-        if self.front.index >= leaf.len() {
-            self.front.slot = self.directory.next(self.front.slot)?;
-            leaf = self.directory.leaf(self.front.slot)?;
-            (self.front.leaf, self.front.index) = (Some(leaf), 0);
+        if self.front.leaf.is_none_or(|leaf| self.front.index >= leaf.len()) {
+            let slot = self.directory.next(self.front.slot)?;
+            self.front = Cursor::new(self.directory, Place::new(slot, 0));
         }
+        let (leaf, start) = (self.front.leaf?, self.front.start);
         self.front.index += 1;
-        Some(leaf.get(self.front.index - 1))
+        self.front.start = leaf.start(self.front.index);
+        Some(leaf.between(start, self.front.start))
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
@@ -64,12 +68,14 @@ impl<'a> DoubleEndedIterator for Iter<'a> {
     fn next_back(&mut self) -> Option<&'a [u8]> {
         self.left = self.left.checked_sub(1)?;
         if self.back.index == 0 {
-            self.back.slot = self.directory.previous(self.back.slot)?;
-            self.back.leaf = self.directory.leaf(self.back.slot);
-            self.back.index = self.back.leaf?.len();
+            let slot = self.directory.previous(self.back.slot)?;
+            let count = self.directory.leaf(slot)?.len();
+            self.back = Cursor::new(self.directory, Place::new(slot, count));
         }
+        let (leaf, end) = (self.back.leaf?, self.back.start);
         self.back.index -= 1;
-        Some(self.back.leaf?.get(self.back.index))
+        self.back.start = leaf.start(self.back.index);
+        Some(leaf.between(self.back.start, end))
     }
 }
 

@@ -15,6 +15,7 @@
 //! As a row a leaf is its elements one after the other, each as a varint length and its bytes. At least one element; together no
 //! larger than a leaf may be. Reading checks all of that.
 
+use super::Layout;
 use crate::codec::{DecodeError, Reader, put_bytes};
 use std::cmp::Ordering;
 
@@ -23,21 +24,52 @@ pub(super) const LEAF_BYTES_MAX: usize = 4096;
 /// Bytes of table per element.
 const START_BYTES: usize = 2;
 /// First distance of the search from the place where the element was expected.
-const FIRST_STEP: usize = 4;
+const FIRST_STEP: usize = 2;
+/// Bytes of a cache line.
+const LINE_BYTES: usize = 64;
 
-/// What is known about a leaf's row.
+/// What is known about a leaf's row: its label, a multiple of four, and two flags in the bits below.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct RowState {
+pub(super) struct RowState(u64);
+
+impl RowState {
+    /// Bits that labels do not use.
+    pub const FLAGS: u64 = 3;
+    const DIRTY: u64 = 1;
+    const WRITTEN: u64 = 2;
+
+    /// The leaf is not what its row says, or there is no row.
+    pub fn unwritten(label: u64) -> Self {
+        RowState(label | Self::DIRTY)
+    }
+
+    /// The row is there and says what the leaf is.
+    pub fn clean(label: u64) -> Self {
+        RowState(label | Self::WRITTEN)
+    }
+
     /// Key of the row; orders the leaves.
-    pub label: u64,
-    /// The leaf is not what the row says, or there is no row.
-    pub is_dirty: bool,
+    pub fn label(self) -> u64 {
+        self.0 & !Self::FLAGS
+    }
+
+    pub fn is_dirty(self) -> bool {
+        self.0 & Self::DIRTY != 0
+    }
+
     /// There is a row of this label.
-    pub is_written: bool,
+    pub fn is_written(self) -> bool {
+        self.0 & Self::WRITTEN != 0
+    }
+
+    pub fn set_dirty(&mut self) {
+        self.0 |= Self::DIRTY;
+    }
 }
 
-/// Elements in one allocation.
+/// Elements in one allocation. Aligned so that one cache line has all that a search reads of it.
 #[derive(Clone, Debug)]
+#[repr(align(32))]
 pub(super) struct Leaf {
     buf: Box<[u8]>,
     pub row: RowState,
@@ -48,10 +80,26 @@ pub(super) struct Leaf {
     count: u16,
 }
 
+const _: () = assert!(size_of::<Leaf>() == 32);
+
+/// How a search expects prefixes to grow in a leaf.
+#[derive(Clone, Copy)]
+pub(super) struct Slope {
+    /// Elements per unit of prefix; not finite where all prefixes are the same.
+    pub density: f64,
+    /// What part of the elements is expected before the one searched for.
+    pub part: f64,
+}
+
 /// Rounds up to what an allocator hands out: four sizes between two powers of two.
 fn rounded(size: usize) -> usize {
     let granule = (size.next_power_of_two() / 8).max(16);
     size.div_ceil(granule) * granule
+}
+
+/// `a - b`, for numbers that are not too far apart.
+fn signed_difference(a: u64, b: u64) -> f64 {
+    a.wrapping_sub(b) as i64 as f64
 }
 
 impl Leaf {
@@ -97,7 +145,8 @@ impl Leaf {
     }
 
     /// Offset of element `index`; the end of all for the index after the last.
-    fn start(&self, index: usize) -> usize {
+    #[inline(always)]
+    pub fn start(&self, index: usize) -> usize {
         if index >= self.len() {
             return self.end as usize;
         }
@@ -106,16 +155,36 @@ impl Leaf {
     }
 
     /// Element `index`, which must be there.
-    #[inline]
+    #[inline(always)]
     pub fn get(&self, index: usize) -> &[u8] {
-        &self.buf[self.start(index)..self.start(index + 1)]
+        self.between(self.start(index), self.start(index + 1))
     }
 
-    /// Searches as `slice::binary_search_by`, from the expected index outward, so that a good guess touches few cache lines.
+    /// The element between two starts.
+    #[inline(always)]
+    pub fn between(&self, start: usize, end: usize) -> &[u8] {
+        &self.buf[start..end]
+    }
+
+    /// Searches as `slice::binary_search_by`, but first where the element would be if prefixes grew evenly, then as far from there as
+    /// the prefix found says, then in growing steps: in evenly spread prefixes that ends after a few neighbours.
     #[inline]
-    pub fn find(&self, guess: usize, mut order: impl FnMut(&[u8]) -> Ordering) -> Result<usize, usize> {
+    pub fn find<L: Layout>(&self, prefix: u64, slope: Slope, mut order: impl FnMut(&[u8]) -> Ordering) -> Result<usize, usize> {
         let (mut low, mut high) = (0, self.len());
-        let mut probe = guess.min(high.saturating_sub(1));
+        let last = high.saturating_sub(1);
+        let mut probe = high / 2;
+        if slope.density.is_finite() {
+            self.touch_around((slope.part * self.data_bytes() as f64) as usize);
+            probe = ((slope.part * f64::from(self.count)) as usize).min(last);
+            let found = L::prefix(self.get(probe));
+            if found < prefix {
+                low = probe + 1;
+            } else if found > prefix {
+                high = probe;
+            }
+            let guess = probe as f64 + signed_difference(prefix, found) * slope.density;
+            probe = (guess as usize).clamp(low.min(last), high.saturating_sub(1));
+        }
         let mut step = FIRST_STEP;
         while low < high {
             let goes_up = match order(self.get(probe)) {
@@ -139,6 +208,17 @@ impl Leaf {
             step *= 2;
         }
         Err(low)
+    }
+
+    /// Loads the cache lines around an offset in the elements, all at once and beside the table: in a large tree each is a miss.
+    #[inline]
+    fn touch_around(&self, offset: usize) {
+        let at = (usize::from(self.head) + offset).saturating_sub(2 * LINE_BYTES);
+        for line in 0..5 {
+            if let Some(byte) = self.buf.get(at + line * LINE_BYTES) {
+                std::hint::black_box(*byte);
+            }
+        }
     }
 
     /// Adds `delta` to the starts of elements `from..to`.

@@ -43,7 +43,8 @@ pub trait Layout {
     /// There is no order but the position (lists): neither of the functions is asked.
     const IS_POSITIONAL: bool = false;
 
-    /// The first 8 bytes of the order: if `prefix(a) < prefix(b)`, then a is before b. 0 is always right.
+    /// The first 8 bytes of the order: if `prefix(a) < prefix(b)`, then a is before b. 0 is always right. Searches ask for it,
+    /// so it should stand at the front of the element rather than be computed.
     fn prefix(element: &[u8]) -> u64;
 
     /// The order. No two elements of a tree are equal.
@@ -136,11 +137,11 @@ impl<L: Layout> Tree<L> {
     /// element after it. An `order` that never says `Equal` finds a boundary.
     #[inline]
     pub fn find(&self, prefix: u64, mut order: impl FnMut(&[u8]) -> Ordering) -> Result<Place, Place> {
-        let Some((slot, guess)) = self.directory.locate(prefix, &mut order) else {
+        let Some((slot, slope)) = self.directory.locate(prefix, &mut order) else {
             return Err(Place::default());
         };
         let Some(leaf) = self.directory.leaf(slot) else { return Err(Place::default()) };
-        match leaf.find(guess, order) {
+        match leaf.find::<L>(prefix, slope, order) {
             Ok(index) => Ok(Place::new(slot, index)),
             Err(index) => Err(Place::new(slot, index)),
         }

@@ -1,6 +1,6 @@
 //! Leaves as rows: labels that order them, which are dirty, and loading.
 //!
-//! A leaf's row is keyed by a 64-bit label; labels ascend with the leaves. A new leaf at an end of the tree takes a label far from its
+//! A leaf's row is keyed by a 64-bit label, a multiple of four; labels ascend with the leaves. A new leaf at an end of the tree takes a label far from its
 //! neighbour's, one between two leaves the middle of theirs. Where no label is left in between, the leaves around get new ones, spread
 //! evenly over a range that is wide enough: a few leaves for each split even if all happen at one spot (list labelling, Itai, Konheim
 //! and Rodeh 1981; Bender et al. 2002), and their old rows go.
@@ -40,8 +40,8 @@ impl Rows {
 
     /// Notes that a leaf is gone.
     pub fn forget(&mut self, leaf: &Leaf) {
-        if leaf.row.is_written {
-            self.deleted.push(leaf.row.label);
+        if leaf.row.is_written() {
+            self.deleted.push(leaf.row.label());
         }
     }
 
@@ -60,7 +60,7 @@ impl Rows {
             self.dirty.dedup();
             self.dirty.retain(|label| {
                 let leaf = directory.labelled(*label).and_then(|slot| directory.leaf(slot));
-                leaf.is_some_and(|leaf| leaf.row.is_dirty)
+                leaf.is_some_and(|leaf| leaf.row.is_dirty())
             });
             self.dirty.shrink_to(64 + 2 * directory.leaf_count());
         }
@@ -72,9 +72,9 @@ impl<L: Layout> Tree<L> {
     #[inline]
     pub(super) fn touch(&mut self, slot: Slot) {
         let row = self.directory.row_mut(slot);
-        if !row.is_dirty {
-            row.is_dirty = true;
-            let label = row.label;
+        if !row.is_dirty() {
+            row.set_dirty();
+            let label = row.label();
             self.rows.note_dirty(&mut self.directory, label);
         }
     }
@@ -82,7 +82,7 @@ impl<L: Layout> Tree<L> {
     /// Puts a new leaf before the one at `slot` (which may be one past the last of a block). Returns where it is now.
     pub(super) fn insert_leaf(&mut self, slot: Slot, mut leaf: Leaf) -> Slot {
         let label = self.new_label(slot);
-        leaf.row = RowState { label, is_dirty: true, is_written: false };
+        leaf.row = RowState::unwritten(label);
         let first = prefix_of::<L>(&leaf);
         let slot = self.directory.insert(slot, leaf, first);
         self.rows.note_dirty(&mut self.directory, label);
@@ -102,7 +102,7 @@ impl<L: Layout> Tree<L> {
 
     /// The labels of the leaf before `slot` and of the leaf there.
     fn labels_around(&self, slot: Slot) -> (Option<u64>, Option<u64>) {
-        let label = |slot: Option<Slot>| Some(self.directory.leaf(slot?)?.row.label);
+        let label = |slot: Option<Slot>| Some(self.directory.leaf(slot?)?.row.label());
         let before = self.directory.previous(slot);
         let after = if self.directory.leaf(slot).is_some() {
             Some(slot)
@@ -115,14 +115,14 @@ impl<L: Layout> Tree<L> {
     /// Gives new labels to as many leaves around `slot` as it takes to have wide gaps.
     fn spread_labels(&mut self, slot: Slot) {
         let label =
-            |slot: Option<Slot>| slot.and_then(|slot| self.directory.leaf(slot)).map(|leaf| leaf.row.label);
+            |slot: Option<Slot>| slot.and_then(|slot| self.directory.leaf(slot)).map(|leaf| leaf.row.label());
         let mut first = self.directory.previous(slot).unwrap_or(slot);
         let mut last = first;
         let mut count: u64 = 1;
         let (before, gap) = loop {
             let (left, right) = (self.directory.previous(first), self.directory.next(last));
             let (before, after) = (label(left).unwrap_or(0), label(right).unwrap_or(u64::MAX));
-            let gap = (after - before) / (count + 1);
+            let gap = (after - before) / (count + 1) & !RowState::FLAGS;
             if (left.is_none() && right.is_none()) || u128::from(gap) >= LABEL_GAP_MIN * u128::from(count) {
                 break (before, gap);
             }
@@ -146,9 +146,9 @@ impl<L: Layout> Tree<L> {
 
     fn relabel(&mut self, slot: Slot, label: u64) {
         let row = self.directory.row_mut(slot);
-        let old = std::mem::replace(row, RowState { label, is_dirty: true, is_written: false });
-        if old.is_written {
-            self.rows.deleted.push(old.label);
+        let old = std::mem::replace(row, RowState::unwritten(label));
+        if old.is_written() {
+            self.rows.deleted.push(old.label());
         }
         if !self.rows.is_all_dirty {
             // Not `note_dirty`: labels are out of order until all are given.
@@ -187,11 +187,11 @@ impl<L: Layout> Tree<L> {
 
     /// Hands over one leaf if it is dirty.
     fn take_leaf(&mut self, slot: Slot, body: &mut Vec<u8>, put: &mut dyn FnMut(u64, Option<&[u8]>)) {
-        let Some(leaf) = self.directory.leaf(slot).filter(|leaf| leaf.row.is_dirty) else { return };
+        let Some(leaf) = self.directory.leaf(slot).filter(|leaf| leaf.row.is_dirty()) else { return };
         body.clear();
         leaf.encode(body);
-        let label = leaf.row.label;
-        *self.directory.row_mut(slot) = RowState { label, is_dirty: false, is_written: true };
+        let label = leaf.row.label();
+        *self.directory.row_mut(slot) = RowState::clean(label);
         put(label, Some(body));
     }
 
@@ -209,7 +209,7 @@ impl<L: Layout> Tree<L> {
         while let Some((slot, leaf)) = at.and_then(|slot| Some((slot, self.directory.leaf(slot)?))) {
             body.clear();
             leaf.encode(&mut body);
-            put(leaf.row.label, &body);
+            put(leaf.row.label(), &body);
             at = self.directory.next(slot);
         }
     }
@@ -219,7 +219,7 @@ impl<L: Layout> Tree<L> {
         let mut at = Some(Slot::default()).filter(|slot| self.directory.leaf(*slot).is_some());
         while let Some(slot) = at {
             let row = self.directory.row_mut(slot);
-            (row.is_dirty, row.is_written) = (true, false);
+            *row = RowState::unwritten(row.label());
             at = self.directory.next(slot);
         }
         self.rows = Rows { is_all_dirty: true, ..Rows::default() };
@@ -232,8 +232,11 @@ impl<L: Layout> Tree<L> {
     pub fn push_leaf(&mut self, label: u64, bytes: &[u8]) -> Result<(), DecodeError> {
         let error = |what| DecodeError { what, at: 0 };
         let last = self.directory.last();
-        if last.and_then(|slot| self.directory.leaf(slot)).is_some_and(|last| last.row.label >= label) {
+        if last.and_then(|slot| self.directory.leaf(slot)).is_some_and(|last| last.row.label() >= label) {
             return Err(error("leaves out of order"));
+        }
+        if label & RowState::FLAGS != 0 {
+            return Err(error("not a label of a leaf"));
         }
         let mut leaf = Leaf::decode(bytes)?;
         if !L::IS_POSITIONAL {
@@ -250,7 +253,7 @@ impl<L: Layout> Tree<L> {
                 }
             }
         }
-        leaf.row = RowState { label, is_dirty: false, is_written: true };
+        leaf.row = RowState::clean(label);
         let first = prefix_of::<L>(&leaf);
         self.directory.insert(last.map_or(Slot::default(), Slot::after), leaf, first);
         Ok(())
@@ -270,7 +273,7 @@ fn label_between(before: Option<u64>, after: Option<u64>) -> Option<u64> {
         (None, Some(after)) if after > LABEL_STRIDE => return Some(after - LABEL_STRIDE),
         (before, after) => (before.unwrap_or(0), after.unwrap_or(u64::MAX)),
     };
-    let label = low + (high - low) / 2;
+    let label = (low + (high - low) / 2) & !RowState::FLAGS;
     (label > low && label < high).then_some(label)
 }
 
@@ -281,8 +284,8 @@ impl<L: Layout> Tree<L> {
         self.directory.check(prefix_of::<L>);
         let mut at = Some(Slot::default());
         while let Some((slot, leaf)) = at.and_then(|slot| Some((slot, self.directory.leaf(slot)?))) {
-            let is_listed = self.rows.is_all_dirty || self.rows.dirty.contains(&leaf.row.label);
-            assert!(!leaf.row.is_dirty || is_listed);
+            let is_listed = self.rows.is_all_dirty || self.rows.dirty.contains(&leaf.row.label());
+            assert!(!leaf.row.is_dirty() || is_listed);
             at = self.directory.next(slot);
         }
     }

@@ -13,6 +13,8 @@
 use std::ops::ControlFlow;
 
 use super::{Builder, ZSetValue};
+use crate::value::set::SetValue;
+use crate::value::string::number::IntText;
 
 /// A collection that takes part in an operation.
 pub trait Input {
@@ -42,6 +44,21 @@ impl Input for ZSetValue {
 
     fn each(&self, see: &mut dyn FnMut(&[u8], f64) -> ControlFlow<()>) {
         let _ = self.iter().try_for_each(|element| see(element.member, element.score));
+    }
+}
+
+impl Input for SetValue {
+    fn len(&self) -> u64 {
+        SetValue::len(self)
+    }
+
+    fn score(&self, member: &[u8]) -> Option<f64> {
+        self.contains(member).then_some(1.0)
+    }
+
+    fn each(&self, see: &mut dyn FnMut(&[u8], f64) -> ControlFlow<()>) {
+        let mut digits = IntText::default();
+        let _ = self.members().try_for_each(|member| see(member.text(&mut digits), 1.0));
     }
 }
 

@@ -91,10 +91,9 @@ impl ZSetValue {
     /// Hands over all nodes; all are clean then.
     pub fn all_nodes(&mut self, put: &mut dyn FnMut(&[u8], &[u8])) {
         let large = self.large_mut();
-        large.by_score.all_leaves(&mut |label, body| put(&node_key(BY_SCORE, label), body));
-        large.by_member.all_leaves(&mut |label, body| put(&node_key(BY_MEMBER, label), body));
-        large.by_score.take_dirty(&mut |_, _| {});
-        large.by_member.take_dirty(&mut |_, _| {});
+        large.by_score.forget_rows();
+        large.by_member.forget_rows();
+        self.take_dirty_nodes(&mut |key, body| body.into_iter().for_each(|body| put(key, body)));
     }
 
     /// Begins to load a value from its header. It is incomplete until [`ZSetValue::end_load`].

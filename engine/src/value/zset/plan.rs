@@ -52,8 +52,8 @@ enum Planned<'m> {
 impl<'m> Planned<'m> {
     fn new(count: usize) -> Planned<'m> {
         match count {
-            ..=1 => Planned::Nothing,
-            ..=FEW => Planned::Few(Vec::with_capacity(count)),
+            0 | 1 => Planned::Nothing,
+            2..=FEW => Planned::Few(Vec::with_capacity(count)),
             _ => Planned::Many(HashMap::with_capacity(count)),
         }
     }

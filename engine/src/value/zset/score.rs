@@ -73,9 +73,9 @@ fn body_len(first: u8) -> Option<usize> {
     match first {
         0 => None,
         1..=NEGATIVE => Some(usize::from(first)),
-        ..=DOUBLE => Some(usize::from(first - NEGATIVE)),
-        ..SMALL => Some(usize::from(first - DOUBLE)),
-        SMALL.. => Some(0),
+        first if first <= DOUBLE => Some(usize::from(first - NEGATIVE)),
+        first if first < SMALL => Some(usize::from(first - DOUBLE)),
+        _ => Some(0),
     }
 }
 

@@ -33,10 +33,12 @@ pub enum Pattern {
     AnyArray,
     AnyMap,
     Unordered(Vec<Pattern>),
+    UnorderedPairs(Vec<(Pattern, Pattern)>),
     Includes(Vec<Pattern>),
     OneOf(Vec<Pattern>),
     Variable(String),
     NoReply,
+    Blocks,
     Closed,
 }
 
@@ -55,6 +57,7 @@ impl Pattern {
         match text {
             "" => return Err("a command without an expected reply".to_string()),
             "(no reply)" => return Ok(Pattern::NoReply),
+            "(blocks)" => return Ok(Pattern::Blocks),
             "(closed)" => return Ok(Pattern::Closed),
             _ => {}
         }
@@ -76,7 +79,12 @@ impl Pattern {
     /// True when the expectation holds patterns, so that no server's reply may replace it.
     pub fn is_loose(text: &str) -> bool {
         let text = text.trim();
-        text.starts_with('~') || text == "(no reply)" || text == "(closed)"
+        text.starts_with('~') || ["(no reply)", "(blocks)", "(closed)"].contains(&text)
+    }
+
+    /// True when the expectation is an `<unordered>` still to be filled in from a real server.
+    pub fn is_blank_unordered(text: &str) -> bool {
+        text.trim().strip_prefix('~').is_some_and(|pattern| pattern.trim() == "<unordered>")
     }
 
     pub fn matches(&self, reply: &Reply, variables: &Variables) -> bool {
@@ -131,6 +139,17 @@ impl Pattern {
                 }
                 _ => false,
             },
+            Pattern::UnorderedPairs(patterns) => match reply {
+                Reply::Map(pairs) => {
+                    let pairs: Vec<_> = pairs.iter().map(|(key, value)| (key, value)).collect();
+                    can_assign_pairs(patterns, pairs, variables)
+                }
+                Reply::Array(items) if items.len() == 2 * patterns.len() => {
+                    let pairs: Vec<_> = items.chunks_exact(2).map(|pair| (&pair[0], &pair[1])).collect();
+                    can_assign_pairs(patterns, pairs, variables)
+                }
+                _ => false,
+            },
             Pattern::Includes(patterns) => {
                 let items: Vec<&Reply> = match reply {
                     Reply::Array(items) | Reply::Set(items) | Reply::Push(items) => items.iter().collect(),
@@ -147,7 +166,7 @@ impl Pattern {
                     other => other.bytes().is_some() && other.bytes() == expected,
                 }
             }
-            Pattern::NoReply | Pattern::Closed => false,
+            Pattern::NoReply | Pattern::Blocks | Pattern::Closed => false,
         }
     }
 }
@@ -171,6 +190,21 @@ fn can_assign(patterns: &[Pattern], items: &[Reply], variables: &Variables) -> b
         let found = free.iter().position(|item| pattern.matches(item, variables));
         found.map(|index| free.swap_remove(index)).is_some()
     })
+}
+
+/// The same for the entries of a map.
+fn can_assign_pairs(
+    patterns: &[(Pattern, Pattern)],
+    mut free: Vec<(&Reply, &Reply)>,
+    variables: &Variables,
+) -> bool {
+    patterns.len() == free.len()
+        && patterns.iter().all(|(key, value)| {
+            let found = free.iter().position(|(real_key, real_value)| {
+                key.matches(real_key, variables) && value.matches(real_value, variables)
+            });
+            found.map(|index| free.swap_remove(index)).is_some()
+        })
 }
 
 struct Parser<'a> {
@@ -292,6 +326,7 @@ impl Parser<'_> {
         };
         self.expect(b'>')?;
         Ok(match name.as_str() {
+            "unordered" if self.text.get(self.at) == Some(&b'{') => Pattern::UnorderedPairs(self.pairs()?),
             "unordered" => Pattern::Unordered(self.items(b'[', b']')?),
             "includes" => Pattern::Includes(self.items(b'[', b']')?),
             "or" => Pattern::OneOf(self.items(b'[', b']')?),
@@ -308,7 +343,10 @@ impl Parser<'_> {
                 self.at += 1;
                 return Ok(items);
             }
-            items.push(self.value()?);
+            match self.range_of_texts()? {
+                Some(texts) => items.extend(texts.into_iter().map(|text| exact(Reply::Bulk(text)))),
+                None => items.push(self.value()?),
+            }
             self.skip_space();
             if self.text.get(self.at) == Some(&b',') {
                 self.at += 1;
@@ -318,14 +356,28 @@ impl Parser<'_> {
         }
     }
 
+    /// Reads `%{from..to*text}`, which stands for several bulk strings, if that is what comes next.
+    fn range_of_texts(&mut self) -> Result<Option<Vec<Vec<u8>>>, String> {
+        let rest = &self.text[self.at..];
+        let end = rest.iter().position(|&byte| byte == b'}');
+        let (true, true, Some(end)) = (self.loose, rest.starts_with(b"%{"), end) else { return Ok(None) };
+        let texts = super::file::expand_range(&String::from_utf8_lossy(&rest[..=end]))?;
+        self.at += if texts.is_some() { end + 1 } else { 0 };
+        Ok(texts)
+    }
+
     fn map(&mut self) -> Result<Pattern, String> {
+        Ok(Pattern::Map(self.pairs()?))
+    }
+
+    fn pairs(&mut self) -> Result<Vec<(Pattern, Pattern)>, String> {
         self.expect(b'{')?;
         let mut pairs = Vec::new();
         loop {
             self.skip_space();
             if self.text.get(self.at) == Some(&b'}') {
                 self.at += 1;
-                break;
+                return Ok(pairs);
             }
             let key = self.value()?;
             self.skip_space();
@@ -336,7 +388,6 @@ impl Parser<'_> {
                 self.at += 1;
             }
         }
-        Ok(Pattern::Map(pairs))
     }
 
     fn quoted(&mut self) -> Result<Vec<u8>, String> {
@@ -400,6 +451,29 @@ pub fn render(reply: &Reply) -> Vec<String> {
         _ => return vec![line],
     };
     let mut lines = vec![open.to_string()];
+    lines.extend(items.into_iter().map(|item| format!("  {item},")));
+    lines.push(close.to_string());
+    lines
+}
+
+/// Writes a reply whose order says nothing as an `<unordered>` pattern, in sorted order.
+///
+/// A RESP2 array stays a list of elements even where it stands for pairs.
+pub fn render_unordered(reply: &Reply) -> Vec<String> {
+    let (mut items, open, close): (Vec<String>, _, _) = match reply {
+        Reply::Array(items) | Reply::Set(items) => (items.iter().map(inline).collect(), '[', ']'),
+        Reply::Map(pairs) => {
+            let pair = |(key, value): &(Reply, Reply)| format!("{}: {}", inline(key), inline(value));
+            (pairs.iter().map(pair).collect(), '{', '}')
+        }
+        _ => return render(reply),
+    };
+    items.sort();
+    let line = format!("~ <unordered>{open}{}{close}", items.join(", "));
+    if line.len() <= LINE_WIDTH {
+        return vec![line];
+    }
+    let mut lines = vec![format!("~ <unordered>{open}")];
     lines.extend(items.into_iter().map(|item| format!("  {item},")));
     lines.push(close.to_string());
     lines
@@ -504,6 +578,29 @@ mod tests {
     }
 
     #[test]
+    fn a_blank_unordered_is_filled_in_with_a_pattern_for_any_order() {
+        assert!(Pattern::is_blank_unordered("  ~ <unordered>"));
+        assert!(!Pattern::is_blank_unordered("  ~ <unordered>[1]"));
+        let long = |number: i64| Reply::Bulk(format!("element {number}").into_bytes());
+        let map = |range: std::ops::Range<i64>| {
+            Reply::Map(range.map(|number| (long(number), Reply::Int(number))).collect())
+        };
+        for reply in
+            [Reply::Array((0..60).map(long).collect()), Reply::Set(vec![long(2), long(1)]), map(0..30)]
+        {
+            let text = render_unordered(&reply).join("\n");
+            let pattern = Pattern::parse(&text).unwrap_or_else(|error| panic!("{text}: {error}"));
+            let mut turned = reply.clone();
+            match &mut turned {
+                Reply::Array(items) | Reply::Set(items) => items.reverse(),
+                Reply::Map(pairs) => pairs.reverse(),
+                _ => {}
+            }
+            assert!(pattern.matches(&turned, &Variables::new()), "{text}");
+        }
+    }
+
+    #[test]
     fn patterns_match_what_they_say() {
         let variables = Variables::from([("id".to_string(), b"7".to_vec())]);
         let yes = |text: &str, reply: &Reply| {
@@ -518,6 +615,14 @@ mod tests {
         assert!(!yes("~ <contains \"x\">", &bulk("abc")));
         assert!(yes("~ <unordered>[\"b\", \"a\"]", &Reply::Array(vec![bulk("a"), bulk("b")])));
         assert!(!yes("~ <unordered>[\"b\", \"b\"]", &Reply::Array(vec![bulk("a"), bulk("b")])));
+        let flat = Reply::Array(vec![bulk("k"), Reply::Int(1), bulk("l"), Reply::Int(2)]);
+        let map = Reply::Map(vec![(bulk("k"), Reply::Int(1)), (bulk("l"), Reply::Int(2))]);
+        for reply in [&flat, &map] {
+            assert!(yes("~ <unordered>{\"l\": <1..2>, \"k\": 1}", reply));
+            assert!(!yes("~ <unordered>{\"l\": 1, \"k\": 2}", reply));
+            assert!(!yes("~ <unordered>{\"k\": 1}", reply));
+        }
+        assert!(yes("~ [%{1..2*k#}, \"l\"]", &Reply::Array(vec![bulk("k1"), bulk("k2"), bulk("l")])));
         assert!(yes("~ <includes>[\"b\"]", &Reply::Array(vec![bulk("a"), bulk("b")])));
         assert!(yes("~ [<int>, $id]", &Reply::Array(vec![Reply::Int(3), Reply::Int(7)])));
         assert!(yes("~ <error WRONGTYPE>", &Reply::Error(b"WRONGTYPE Operation".to_vec())));

@@ -57,6 +57,7 @@ pub enum Action {
     Sleep(u64),
     Protocol(u8),
     Read,
+    Blocked,
     Closed,
 }
 
@@ -233,6 +234,7 @@ fn parse_action(line: &str) -> Result<(String, Action), String> {
         "resp2" => Action::Protocol(2),
         "resp3" => Action::Protocol(3),
         "read" => Action::Read,
+        "blocked" => Action::Blocked,
         "closed" => Action::Closed,
         "sleep" => Action::Sleep(rest.trim().parse().map_err(|_| "sleep takes milliseconds")?),
         "raw" => {
@@ -251,7 +253,7 @@ fn parse_action(line: &str) -> Result<(String, Action), String> {
     Ok((connection, action))
 }
 
-/// Splits a command line as redis-cli does, and knows `$name` and `%{count*text}` besides.
+/// Splits a command line as redis-cli does, and knows `$name`, `%{count*text}` and `%{from..to*text}` besides.
 fn split_words(line: &str) -> Result<Vec<Argument>, String> {
     let bytes = line.as_bytes();
     let mut words = Vec::new();
@@ -275,6 +277,10 @@ fn split_words(line: &str) -> Result<Vec<Argument>, String> {
             at += 1;
         }
         let word = &line[start..at];
+        if let Some(texts) = expand_range(word)? {
+            words.extend(texts.into_iter().map(Argument::Bytes));
+            continue;
+        }
         words.push(match (expand_repeat(word)?, word.strip_prefix('$')) {
             (Some(text), _) => Argument::Bytes(text),
             (None, Some(name)) if !name.is_empty() => Argument::Variable(name.to_string()),
@@ -335,18 +341,38 @@ pub fn expand_repeat(word: &str) -> Result<Option<Vec<u8>>, String> {
     };
     let (count, text) = body.split_once('*').ok_or("%{count*text}")?;
     let count: usize = count.parse().map_err(|_| format!("a bad count in {word}"))?;
-    let mut unit = Vec::new();
+    Ok(Some(unescape(text)?.repeat(count)))
+}
+
+/// Expands `%{from..to*text,text}` to its texts once for every number, which `#` stands for; `None` when the word
+/// is something else.
+pub fn expand_range(word: &str) -> Result<Option<Vec<Vec<u8>>>, String> {
+    let body = word.strip_prefix("%{").and_then(|body| body.strip_suffix('}'));
+    let Some((range, texts)) = body.and_then(|body| body.split_once('*')) else { return Ok(None) };
+    let Some((from, to)) = range.split_once("..") else { return Ok(None) };
+    let bound = |text: &str| text.parse::<i64>().map_err(|_| format!("a bad range in {word}"));
+    let mut out = Vec::new();
+    for number in bound(from)?..=bound(to)? {
+        for text in texts.split(',') {
+            out.push(unescape(&text.replace('#', &number.to_string()))?);
+        }
+    }
+    Ok(Some(out))
+}
+
+fn unescape(text: &str) -> Result<Vec<u8>, String> {
     let text = text.as_bytes();
+    let mut out = Vec::with_capacity(text.len());
     let mut at = 0;
     while at < text.len() {
         if text[at] == b'\\' {
             let (byte, used) = read_escape(&text[at + 1..])?;
-            unit.push(byte);
+            out.push(byte);
             at += 1 + used;
         } else {
-            unit.push(text[at]);
+            out.push(text[at]);
             at += 1;
         }
     }
-    Ok(Some(unit.repeat(count)))
+    Ok(out)
 }

@@ -30,6 +30,7 @@
 //! `<2..9>`, `<bulk>`, `<string>` (simple, bulk or verbatim), `<prefix "p">`, `<contains "c">`, `<length 9>`,
 //! `<error CODE>`, `<array>`, `<map>`, `<unordered>[...]`, `<includes>[...]` (a sequence or the keys of a map),
 //! `<float 1.5>` (a text or double of about this value), `$name` (a captured value), `<or>[pattern, pattern]`.
+//! `<unordered>{"k": 1}` takes the pairs of a map, or of a RESP2 array that stands for one, in any order.
 //!
 //! Other lines:
 //!
@@ -37,10 +38,13 @@
 //! |---|---|
 //! | `let name = COMMAND ...` | keeps the reply (bulk or integer); the argument `$name` then stands for it |
 //! | `%{1000*ab}` as an argument or in `~` | the text `ab` a thousand times (escapes work) |
+//! | `%{1..600*f#,v#}` as an argument or inside `~ [...]` | the texts `f1 v1 f2 v2` ... `f600 v600` |
 //! | `resp3`, `resp2` | sends `HELLO 3` or `HELLO 2` on the connection |
 //! | `sleep 120` | waits milliseconds |
 //! | `raw "PING\r\n"` | sends bytes; the expectation is `"bytes"`, with `<closed>` behind if the server closes |
 //! | `read` | reads one more reply without sending (a push) |
+//! | `(blocks)` as expectation | the server has parked the connection, and `read` will read the reply |
+//! | `blocked` | nothing has come for a command that blocks |
 //! | `closed` | the server has closed this connection |
 //! | `(no reply)` as expectation | nothing is read (`CLIENT REPLY OFF`) |
 //! | `(closed)` as expectation | the server closes instead of answering |
@@ -57,8 +61,11 @@
 //!
 //! `cargo test --release -p lux-server --test it script`. `LUX_SCRIPTS=string/set` runs only paths containing that
 //! text. `LUX_UPDATE_SCRIPTS=1 cargo test ... script::on_redis` rewrites the expectations from Redis, the same with
-//! `script::on_valkey` those of commands that Redis 7.0 cannot answer. Patterns are checked, never rewritten, and no
-//! expectation is ever taken from Lux.
+//! `script::on_valkey` those of commands that Redis 7.0 cannot answer. Patterns are checked, never rewritten, except
+//! that `~ <unordered>` with nothing behind it is filled in. No expectation is ever taken from Lux.
+//!
+//! A file whose command Lux has must run on Lux: `# file needs X` is for commands still to come, and a file it keeps
+//! away although Lux has the command it is named after is a failure.
 
 pub mod expect;
 pub mod file;

@@ -3,7 +3,7 @@
 //! Files are spread over a few worker threads, each with a server of its own. A mismatch is recorded and the
 //! section goes on (up to a bound), so one run shows everything that is wrong.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::env;
 use std::io;
 use std::ops::Range;
@@ -28,6 +28,9 @@ const COLD_WITHIN: Duration = Duration::from_secs(2);
 
 /// How long raw bytes may take to arrive.
 const RAW_PATIENCE: Duration = Duration::from_secs(3);
+
+/// How long a server may take to park a connection whose command blocks.
+const BLOCKED_WITHIN: Duration = Duration::from_secs(10);
 
 /// How the server is treated between commands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,7 +64,10 @@ impl Target {
     /// What the server needs to survive this mode.
     fn flags(self) -> &'static [&'static str] {
         match (self.program, self.mode) {
-            (Program::Redis | Program::Valkey, Mode::Restarted) => &["--appendonly", "yes"],
+            // With any other policy writes wait behind an fsync in progress, and a kill loses what was acknowledged.
+            (Program::Redis | Program::Valkey, Mode::Restarted) => {
+                &["--appendonly", "yes", "--appendfsync", "no"]
+            }
             _ => &[],
         }
     }
@@ -209,6 +215,7 @@ fn run_script(target: Target, script: &Script, shared: &mut Option<Server>, upda
         for section in &script.sections {
             runner.run_section(section)?;
         }
+        runner.check_not_skipped();
         changes = std::mem::take(&mut runner.changes);
         Ok(())
     });
@@ -232,6 +239,10 @@ struct Session {
     client: Client,
     database: Vec<u8>,
     protocol: u8,
+    /// A command blocks and its reply has not been read: a restart would take it away.
+    waits: bool,
+    /// Between MULTI and EXEC: a restart would take the queue away.
+    queues: bool,
 }
 
 struct Runner<'a> {
@@ -251,6 +262,8 @@ struct Runner<'a> {
     updating: bool,
     changes: Changes,
     totals: &'a Totals,
+    /// The command that the file is named after was called.
+    called_own_command: bool,
 }
 
 impl<'a> Runner<'a> {
@@ -277,7 +290,31 @@ impl<'a> Runner<'a> {
             updating,
             changes: Changes::new(),
             totals,
+            called_own_command: false,
         })
+    }
+
+    /// The command that the file is named after, if this server has one of that name.
+    fn own_command(&self) -> Option<&'a str> {
+        let name = self.script.name.rsplit('/').next()?.strip_suffix(".txt")?;
+        self.commands.has(name).then_some(name)
+    }
+
+    /// A command that Lux has must not go untested because of a mark from when it had not.
+    fn check_not_skipped(&self) {
+        if self.target.program != Program::Lux || self.target.mode != Mode::Hot || self.called_own_command {
+            return;
+        }
+        let Some(command) = self.own_command() else { return };
+        let steps = self.script.sections.iter().flat_map(|section| &section.steps);
+        let needed: BTreeSet<&str> =
+            steps.flat_map(|step| &step.conditions.needs).map(String::as_str).collect();
+        let missing: Vec<&str> = needed.into_iter().filter(|name| !self.commands.has(name)).collect();
+        self.totals.fail(format!(
+            "scripts/{}: Lux has {command}, but no line calling it ran; the file is left out for lack of {missing:?} \
+             or by a `requires`",
+            self.script.name
+        ));
     }
 
     fn run_section(&mut self, section: &Section) -> io::Result<()> {
@@ -335,8 +372,19 @@ impl<'a> Runner<'a> {
                 Ok(if closed { Ok(()) } else { Err("the server kept the connection open".to_string()) })
             }
             Action::Read => {
-                let reply = self.session(&step.connection)?.client.read_reply();
+                let session = self.session(&step.connection)?;
+                session.waits = false;
+                let reply = session.client.read_reply();
                 self.judge(step, "read", reply)
+            }
+            Action::Blocked => {
+                let client = &mut self.session(&step.connection)?.client;
+                let (got, closed) = client.read_raw(0, RAW_PATIENCE)?;
+                Ok(match (got.is_empty(), closed) {
+                    (true, false) => Ok(()),
+                    (true, true) => Err("the server closed the connection".to_string()),
+                    (false, _) => Err(format!("no longer blocked: {}", expect::quote(&got))),
+                })
             }
             Action::Raw(bytes) => self.run_raw(step, bytes),
             Action::Command(args) | Action::Let(_, args) => self.run_command(step, args),
@@ -350,12 +398,17 @@ impl<'a> Runner<'a> {
             Err(problem) => return Ok(Err(problem)),
         };
         let shown = show_command(&args);
+        self.called_own_command |= self.own_command() == Some(lower(&args[0]).as_str());
         self.restart_if_changed()?;
-        let session = self.session(&step.connection)?;
-        if matches!(Pattern::parse(&step.expected), Ok(Pattern::NoReply)) {
-            session.client.send(&args)?;
-            return Ok(Ok(()));
+        match Pattern::parse(&step.expected) {
+            Ok(Pattern::NoReply) => {
+                self.session(&step.connection)?.client.send(&args)?;
+                return Ok(Ok(()));
+            }
+            Ok(Pattern::Blocks) => return self.run_blocking(step, &args, &shown),
+            _ => {}
         }
+        let session = self.session(&step.connection)?;
         let reply = session.client.send(&args).and_then(|()| session.client.read_reply());
         if let Ok(reply) = &reply {
             session.follow(&args, reply);
@@ -380,6 +433,32 @@ impl<'a> Runner<'a> {
             return self.check_cold(&args, &database, &shown);
         }
         Ok(verdict)
+    }
+
+    /// Sends a command and waits until the server says that its connection is blocked.
+    fn run_blocking(&mut self, step: &Step, args: &[Vec<u8>], shown: &str) -> io::Result<Result<(), String>> {
+        let session = self.session(&step.connection)?;
+        let Reply::Int(id) = session.client.call(&["CLIENT", "ID"])? else {
+            return Ok(Err("CLIENT ID answers no number".to_string()));
+        };
+        session.client.send(args)?;
+        session.waits = true;
+        self.changed = true;
+        let id = id.to_string();
+        let deadline = Instant::now() + BLOCKED_WITHIN;
+        loop {
+            let reply = self.control(&[b"CLIENT", b"LIST", b"ID", id.as_bytes()])?;
+            if is_blocked_client(reply.bytes().unwrap_or_default()) {
+                return Ok(Ok(()));
+            }
+            let (got, closed) =
+                self.session(&step.connection)?.client.read_raw(1, Duration::from_millis(2))?;
+            if !got.is_empty() || closed || Instant::now() > deadline {
+                self.sessions.remove(&step.connection);
+                let got = if got.is_empty() { "silence".to_string() } else { expect::quote(&got) };
+                return Ok(Err(format!("  {shown}\nexpected it to block, got {got}")));
+            }
+        }
     }
 
     /// Compares a reply with the step's expectation, or keeps it as the new one.
@@ -408,6 +487,11 @@ impl<'a> Runner<'a> {
         };
         if exact_and_ours {
             let lines = expect::render(&reply);
+            self.change(step, lines);
+            return Ok(Ok(()));
+        }
+        if self.updating && Pattern::is_blank_unordered(&step.expected) && self.target.may_update(step) {
+            let lines = expect::render_unordered(&reply);
             self.change(step, lines);
             return Ok(Ok(()));
         }
@@ -512,7 +596,8 @@ impl<'a> Runner<'a> {
     }
 
     fn restart_if_changed(&mut self) -> io::Result<()> {
-        if self.target.mode != Mode::Restarted || !self.changed {
+        let would_lose = self.sessions.values().any(|session| session.waits || session.queues);
+        if self.target.mode != Mode::Restarted || !self.changed || would_lose {
             return Ok(());
         }
         self.changes_seen += 1;
@@ -550,7 +635,9 @@ impl<'a> Runner<'a> {
     fn session(&mut self, name: &str) -> io::Result<&mut Session> {
         if !self.sessions.contains_key(name) {
             let client = self.server.connect_without_password()?;
-            self.sessions.insert(name.to_string(), Session { client, database: b"0".to_vec(), protocol: 2 });
+            let session =
+                Session { client, database: b"0".to_vec(), protocol: 2, waits: false, queues: false };
+            self.sessions.insert(name.to_string(), session);
         }
         Ok(self.sessions.get_mut(name).expect("inserted above"))
     }
@@ -560,10 +647,13 @@ impl Session {
     /// Keeps track of what a reconnect has to restore.
     fn follow(&mut self, args: &[Vec<u8>], reply: &Reply) {
         match lower(&args[0]).as_str() {
+            "multi" if reply.is_ok() => self.queues = true,
+            "exec" | "discard" => self.queues = false,
             "select" if reply.is_ok() => self.database = args[1].clone(),
             "reset" if !reply.is_error() => {
                 self.database = b"0".to_vec();
                 self.protocol = 2;
+                self.queues = false;
             }
             "hello" if !reply.is_error() => {
                 self.protocol =
@@ -572,6 +662,13 @@ impl Session {
             _ => {}
         }
     }
+}
+
+/// Whether a line of CLIENT LIST has the flag of a blocked client.
+fn is_blocked_client(line: &[u8]) -> bool {
+    let line = String::from_utf8_lossy(line);
+    let flags = line.split_whitespace().find_map(|word| word.strip_prefix("flags="));
+    flags.is_some_and(|flags| flags.contains('b'))
 }
 
 /// The bytes and the close that a `raw` line expects.

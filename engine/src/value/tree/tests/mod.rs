@@ -1,5 +1,7 @@
 //! The tree beside plain vectors and maps.
 
+mod measure;
+
 use super::*;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -39,7 +41,8 @@ impl Layout for Position {
 type Stored = BTreeMap<u64, Vec<u8>>;
 
 fn find(tree: &Tree<Bytes>, element: &[u8]) -> Result<Place, Place> {
-    tree.find(Bytes::prefix(element), |other| other.cmp(element))
+    let prefix = Bytes::prefix(element);
+    tree.find(prefix, |other| Bytes::prefix(other).cmp(&prefix).then_with(|| other.cmp(element)))
 }
 
 /// Writes the dirty leaves back; returns how many rows were put.
@@ -264,6 +267,20 @@ fn trees_of_many_blocks_match_a_vector() {
     assert!(tree.heap_bytes() < 4096, "{} bytes of nothing", tree.heap_bytes());
 }
 
+/// When the last block split, the first half of it kept the sum of both.
+#[test]
+fn sums_are_right_after_each_split_of_a_block() {
+    let mut random = Random(3);
+    let mut tree = Tree::<Bytes>::new();
+    for step in 0..60_000 {
+        let element = [&random.next().to_be_bytes()[..], &[0; 192]].concat();
+        tree.insert(find(&tree, &element).unwrap_err(), &element);
+        if step % 512 == 0 {
+            tree.check();
+        }
+    }
+}
+
 #[test]
 fn elements_of_one_prefix_spread_over_leaves() {
     let mut model: Vec<Vec<u8>> =
@@ -378,26 +395,65 @@ fn loading_refuses_what_is_out_of_order() {
         row
     };
     let mut tree = Tree::<Bytes>::new();
-    tree.push_leaf(5, &row(&[b"b", b"c"])).unwrap();
+    tree.push_leaf(20, &row(&[b"b", b"c"])).unwrap();
     for (label, bad) in [
-        (5, row(&[b"d"])),
-        (6, row(&[b"c"])),
-        (6, row(&[b"a"])),
-        (6, row(&[b"e", b"d"])),
-        (6, row(&[b"e", b"e"])),
-        (6, vec![]),
-        (6, vec![9, 1]),
-        (6, vec![0xff; 9]),
-        (6, row(&[&[7; 3000], &[8; 3000]])),
-        (6, vec![0; 5000]),
+        (20, row(&[b"d"])),
+        (24, row(&[b"c"])),
+        (24, row(&[b"a"])),
+        (25, row(&[b"d"])),
+        (24, row(&[b"e", b"d"])),
+        (24, row(&[b"e", b"e"])),
+        (24, vec![]),
+        (24, vec![9, 1]),
+        (24, vec![0xff; 9]),
+        (24, row(&[&[7; 3000], &[8; 3000]])),
+        (24, vec![0; 5000]),
     ] {
         assert!(tree.push_leaf(label, &bad).is_err(), "{label} {bad:?}");
     }
-    tree.push_leaf(6, &row(&[&[b'd'; 100_000]])).unwrap();
+    tree.push_leaf(24, &row(&[&[b'd'; 100_000]])).unwrap();
     check(&tree, &[b"b".to_vec(), b"c".to_vec(), vec![b'd'; 100_000]]);
     let mut list = Tree::<Position>::new();
-    list.push_leaf(1, &row(&[b"b", b"b", b"a"])).unwrap();
+    list.push_leaf(4, &row(&[b"b", b"b", b"a"])).unwrap();
     assert_eq!(list.len(), 3);
+}
+
+#[test]
+fn empty_elements_fill_leaves_too() {
+    let mut tree = Tree::<Position>::new();
+    let mut model = Vec::new();
+    for at in 0..10_000 {
+        let element = if at % 3000 == 2999 { vec![b'x'] } else { vec![] };
+        tree.push_back(&element);
+        model.push(element);
+    }
+    check(&tree, &model);
+    for at in [9_000, 4_000, 2_047, 1, 0] {
+        tree.insert(tree.place_at(at).unwrap(), b"");
+        model.insert(at as usize, vec![]);
+    }
+    check(&tree, &model);
+    let mut rows = Stored::new();
+    write_back(&mut tree, &mut rows);
+    check(&load::<Position>(&rows), &model);
+}
+
+#[test]
+fn labels_at_the_ends_of_their_range_make_way() {
+    for (label, front) in [(u64::MAX & !3, false), (u64::MAX & !3, true), (0, false), (0, true)] {
+        let mut rows = Stored::from([(label, b"\x01b".to_vec())]);
+        let mut tree = load::<Position>(&rows);
+        let mut model = vec![b"b".to_vec()];
+        for at in 0..300u64 {
+            let element = [&at.to_be_bytes()[..], &[0; 2500]].concat();
+            let at = if front { 0 } else { model.len() };
+            tree.insert(tree.place_at(at as u64).unwrap_or(tree.end()), &element);
+            model.insert(at, element);
+        }
+        check(&tree, &model);
+        write_back(&mut tree, &mut rows);
+        check(&load::<Position>(&rows), &model);
+    }
 }
 
 proptest! {

@@ -1,3 +1,8 @@
+//! Payloads of strings, and the footer that all payloads have.
+
+mod collections;
+mod content;
+
 use proptest::prelude::*;
 
 use super::*;
