@@ -17,8 +17,6 @@ pub const MUST_BE_POSITIVE: CommandError = fixed("ERR value is out of range, mus
 pub const INDEX_OUT_OF_RANGE: CommandError = fixed("ERR index out of range");
 pub const BELOW_LONG_MAX: CommandError =
     fixed("ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807");
-pub const NUMKEYS_POSITIVE: CommandError = fixed("ERR numkeys should be greater than 0");
-pub const COUNT_POSITIVE: CommandError = fixed("ERR count should be greater than 0");
 pub const LPOS_RANK: CommandError = fixed(
     "ERR RANK can't be zero: use 1 to start from the first match, 2 from the second ... or use negative to \
      start from the end of the list",
