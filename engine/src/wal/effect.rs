@@ -129,6 +129,27 @@ operations! {
     ZRangeStore = 81, "zrangestore";
     GeoSearchStore = 82, "geosearchstore";
     GeoRadiusStore = 83, "georadiusstore";
+    LPush = 100, "lpush";
+    RPush = 101, "rpush";
+    LPop = 102, "lpop";
+    RPop = 103, "rpop";
+    LSet = 104, "lset";
+    LInsert = 105, "linsert";
+    LRem = 106, "lrem";
+    LTrim = 107, "ltrim";
+    XAdd = 120, "xadd";
+    XTrim = 121, "xtrim";
+    XDel = 122, "xdel";
+    XSetId = 123, "xsetid";
+    XGroupCreate = 124, "xgroup-create";
+    XGroupSetId = 125, "xgroup-setid";
+    XGroupDestroy = 126, "xgroup-destroy";
+    XGroupCreateConsumer = 127, "xgroup-createconsumer";
+    XGroupDelConsumer = 128, "xgroup-delconsumer";
+    XReadGroup = 129, "xreadgroup";
+    XAck = 130, "xack";
+    XClaim = 131, "xclaim";
+    XAutoClaim = 132, "xautoclaim";
 }
 
 impl Operation {

@@ -19,6 +19,8 @@ const FAMILIES: &[&[CommandSpec]] = &[
     commands::bitmap::COMMANDS,
     commands::hash::COMMANDS,
     commands::set::COMMANDS,
+    commands::list::COMMANDS,
+    commands::stream::COMMANDS,
     commands::zset::COMMANDS,
     commands::geo::COMMANDS,
     commands::generic::COMMANDS,

@@ -13,6 +13,16 @@ pub const WRONG_TYPE: CommandError =
     fixed("WRONGTYPE Operation against a key holding the wrong kind of value");
 pub const NO_SUCH_KEY: CommandError = fixed("ERR no such key");
 pub const SAME_OBJECT: CommandError = fixed("ERR source and destination objects are the same");
+pub const MUST_BE_POSITIVE: CommandError = fixed("ERR value is out of range, must be positive");
+pub const INDEX_OUT_OF_RANGE: CommandError = fixed("ERR index out of range");
+pub const BELOW_LONG_MAX: CommandError =
+    fixed("ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807");
+pub const LPOS_RANK: CommandError = fixed(
+    "ERR RANK can't be zero: use 1 to start from the first match, 2 from the second ... or use negative to \
+     start from the end of the list",
+);
+pub const LPOS_COUNT: CommandError = fixed("ERR COUNT can't be negative");
+pub const LPOS_MAXLEN: CommandError = fixed("ERR MAXLEN can't be negative");
 pub const OFFSET_OUT_OF_RANGE: CommandError = fixed("ERR offset is out of range");
 pub const STRING_TOO_LONG: CommandError =
     fixed("ERR string exceeds maximum allowed size (proto-max-bulk-len)");
@@ -55,6 +65,65 @@ pub const LFU_SELECTED: CommandError = fixed(
     "ERR An LFU maxmemory policy is selected, idle time not tracked. Please note that when switching \
      between policies at runtime LRU and LFU data will take some time to adjust.",
 );
+pub const STREAM_ID: CommandError = fixed("ERR Invalid stream ID specified as stream command argument");
+pub const STREAM_ID_ZERO: CommandError = fixed("ERR The ID specified in XADD must be greater than 0-0");
+pub const STREAM_ID_SMALL: CommandError =
+    fixed("ERR The ID specified in XADD is equal or smaller than the target stream top item");
+pub const STREAM_EXHAUSTED: CommandError =
+    fixed("ERR The stream has exhausted the last possible ID, unable to add more items");
+pub const STREAM_START: CommandError = fixed("ERR invalid start ID for the interval");
+pub const STREAM_END: CommandError = fixed("ERR invalid end ID for the interval");
+pub const TRIM_TWICE: CommandError =
+    fixed("ERR syntax error, MAXLEN and MINID options at the same time are not compatible");
+pub const TRIM_MAXLEN: CommandError = fixed("ERR The MAXLEN argument must be >= 0.");
+pub const TRIM_LIMIT: CommandError = fixed("ERR The LIMIT argument must be >= 0.");
+pub const TRIM_LIMIT_ALONE: CommandError =
+    fixed("ERR syntax error, LIMIT cannot be used without specifying a trimming strategy");
+pub const TRIM_LIMIT_EXACT: CommandError =
+    fixed("ERR syntax error, LIMIT cannot be used without the special ~ option");
+pub const TRIM_MISSING: CommandError =
+    fixed("ERR syntax error, XTRIM must be called with a trimming strategy");
+pub const IDS_COUNT: CommandError = fixed("ERR Number of IDs must be a positive integer");
+pub const IDS_DIFFER: CommandError = fixed("ERR The `numids` parameter must match the number of arguments");
+pub const XSETID_ADDED: CommandError = fixed("ERR entries_added must be positive");
+pub const XSETID_GIVEN_DELETED: CommandError =
+    fixed("ERR The ID specified in XSETID is smaller than the provided max_deleted_entry_id");
+pub const XSETID_DELETED: CommandError =
+    fixed("ERR The ID specified in XSETID is smaller than current max_deleted_entry_id");
+pub const XSETID_TOP: CommandError =
+    fixed("ERR The ID specified in XSETID is smaller than the target stream top item");
+pub const XSETID_LEN: CommandError =
+    fixed("ERR The entries_added specified in XSETID is smaller than the target stream length");
+pub const XGROUP_NO_KEY: CommandError = fixed(
+    "ERR The XGROUP subcommand requires the key to exist. Note that for CREATE you may want to use the \
+     MKSTREAM option to create an empty stream automatically.",
+);
+pub const XGROUP_READ: CommandError = fixed("ERR value for ENTRIESREAD must be positive or -1");
+pub const BUSYGROUP: CommandError = fixed("BUSYGROUP Consumer Group name already exists");
+pub const XREAD_GROUP: CommandError =
+    fixed("ERR The GROUP option is only supported by XREADGROUP. You called XREAD instead.");
+pub const XREAD_NOACK: CommandError =
+    fixed("ERR The NOACK option is only supported by XREADGROUP. You called XREAD instead.");
+pub const XREAD_NEW: CommandError = fixed(
+    "ERR The > ID can be specified only when calling XREADGROUP using the GROUP <group> <consumer> option.",
+);
+pub const XREADGROUP_NO_GROUP: CommandError = fixed("ERR Missing GROUP option for XREADGROUP");
+pub const XREADGROUP_LAST: CommandError = fixed(
+    "ERR The $ ID is meaningless in the context of XREADGROUP: you want to read the history of this consumer \
+     by specifying a proper ID, or use the > ID to get new messages. The $ ID would just return an empty \
+     result set.",
+);
+pub const XREADGROUP_TOP: CommandError = fixed(
+    "ERR The + ID is meaningless in the context of XREADGROUP: you want to read the history of this consumer \
+     by specifying a proper ID, or use the > ID to get new messages. The + ID would just return an empty \
+     result set.",
+);
+pub const XCLAIM_MIN_IDLE: CommandError = fixed("ERR Invalid min-idle-time argument for XCLAIM");
+pub const XCLAIM_IDLE: CommandError = fixed("ERR Invalid IDLE option argument for XCLAIM");
+pub const XCLAIM_TIME: CommandError = fixed("ERR Invalid TIME option argument for XCLAIM");
+pub const XCLAIM_RETRYCOUNT: CommandError = fixed("ERR Invalid RETRYCOUNT option argument for XCLAIM");
+pub const XAUTOCLAIM_MIN_IDLE: CommandError = fixed("ERR Invalid min-idle-time argument for XAUTOCLAIM");
+pub const XAUTOCLAIM_COUNT: CommandError = fixed("ERR COUNT must be > 0");
 pub const DB_INDEX: CommandError = fixed("ERR DB index is out of range");
 pub const BUCKETS_REVERSED: CommandError = fixed("ERR the first bucket of 'BUCKETS' is above the last");
 pub const KEY_AND_BUCKETS: CommandError = fixed("ERR 'KEY' and 'BUCKETS' exclude each other");
@@ -212,6 +281,43 @@ pub fn unknown_subcommand(container: &str, subcommand: &[u8]) -> CommandError {
         "ERR unknown subcommand '{}'. Try {container} HELP.",
         lossy(subcommand, 128)
     ))
+}
+
+/// `ERR unknown subcommand or wrong number of arguments for 'CREATE'. Try XGROUP HELP.`
+#[must_use]
+pub fn subcommand_syntax(container: &str, subcommand: &[u8]) -> CommandError {
+    CommandError::composed(format!(
+        "ERR unknown subcommand or wrong number of arguments for '{}'. Try {container} HELP.",
+        lossy(subcommand, 128)
+    ))
+}
+
+/// `NOGROUP No such key 'k' or consumer group 'g'`, with more words behind.
+#[must_use]
+pub fn no_group_or_key(key: &[u8], group: &[u8], behind: &str) -> CommandError {
+    let (key, group) = (String::from_utf8_lossy(key), String::from_utf8_lossy(group));
+    CommandError::composed(format!("NOGROUP No such key '{key}' or consumer group '{group}'{behind}"))
+}
+
+/// `NOGROUP No such consumer group 'g' for key name 'k'`
+#[must_use]
+pub fn no_group(key: &[u8], group: &[u8]) -> CommandError {
+    let (key, group) = (String::from_utf8_lossy(key), String::from_utf8_lossy(group));
+    CommandError::composed(format!("NOGROUP No such consumer group '{group}' for key name '{key}'"))
+}
+
+/// `ERR Unbalanced 'xread' list of streams: for each stream key an ID, '+', or '$' must be specified.`
+#[must_use]
+pub fn unbalanced_streams(command: &str, symbol: &str) -> CommandError {
+    CommandError::composed(format!(
+        "ERR Unbalanced '{command}' list of streams: for each stream key an {symbol} must be specified."
+    ))
+}
+
+/// `ERR Unrecognized XCLAIM option 'x'`
+#[must_use]
+pub fn xclaim_option(option: &[u8]) -> CommandError {
+    CommandError::composed(format!("ERR Unrecognized XCLAIM option '{}'", lossy(option, 128)))
 }
 
 /// `ERR invalid expire time in 'set' command`; the name is in lower case.

@@ -139,7 +139,7 @@ impl ListValue {
     /// Whether nothing is left, so that the key must go.
     #[must_use]
     pub fn is_vacant(&self) -> bool {
-        self.len() == 0
+        self.is_empty()
     }
 
     /// Number of elements.
@@ -154,7 +154,10 @@ impl ListValue {
     /// Whether there are no elements.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.is_vacant()
+        match &self.body {
+            Body::Packed(packed) => packed.is_empty(),
+            Body::Tree(large) => large.tree.is_empty(),
+        }
     }
 
     /// Heap bytes held; O(1).

@@ -149,7 +149,7 @@ impl StreamValue {
     /// Whether there are no entries.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.stream.entries.is_empty()
     }
 
     /// Heap bytes held; O(1).
