@@ -352,7 +352,7 @@ fn pop(ctx: &mut Context<'_>, mut args: Args<'_>, end: End, reply: &mut dyn Repl
 /// `LMPOP numkeys key [key ...] LEFT | RIGHT [COUNT count]`
 fn lmpop(ctx: &mut Context<'_>, mut args: Args<'_>, reply: &mut dyn ReplySink) -> CommandResult {
     let numkeys = parse_int(args.bytes()?).and_then(|n| usize::try_from(n).ok()).filter(|n| *n > 0);
-    let numkeys = numkeys.ok_or(errors::NUMKEYS_POSITIVE)?;
+    let numkeys = numkeys.ok_or(errors::NUMKEYS_NOT_POSITIVE)?;
     if args.remaining() <= numkeys {
         return Err(errors::SYNTAX);
     }

@@ -277,18 +277,6 @@ impl Context<'_> {
         Ok(key)
     }
 
-    /// Uniform random numbers for one command (splitmix64, Steele, Lea and Flood 2014).
-    #[must_use]
-    pub fn random(&self) -> impl FnMut() -> u64 + use<> {
-        let mut state = RandomState::new().build_hasher().finish();
-        move || {
-            state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-            let mixed = (state ^ state >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-            mixed ^ mixed >> 31
-        }
-    }
-
     /// Runs a walk here while everything is in memory, else where it may wait for the disk.
     fn walk<T: Send + 'static>(
         &mut self,

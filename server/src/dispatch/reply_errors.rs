@@ -13,7 +13,6 @@ pub const WRONG_TYPE: CommandError =
     fixed("WRONGTYPE Operation against a key holding the wrong kind of value");
 pub const NO_SUCH_KEY: CommandError = fixed("ERR no such key");
 pub const SAME_OBJECT: CommandError = fixed("ERR source and destination objects are the same");
-pub const MUST_BE_POSITIVE: CommandError = fixed("ERR value is out of range, must be positive");
 pub const INDEX_OUT_OF_RANGE: CommandError = fixed("ERR index out of range");
 pub const BELOW_LONG_MAX: CommandError =
     fixed("ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807");
@@ -135,11 +134,7 @@ pub const EXPIRE_NX_AND_OTHERS: CommandError =
     fixed("ERR NX and XX, GT or LT options at the same time are not compatible");
 pub const EXPIRE_GT_AND_LT: CommandError = fixed("ERR GT and LT options at the same time are not compatible");
 
-pub const NOT_POSITIVE: CommandError = fixed("ERR value is out of range, must be positive");
-pub const OUT_OF_RANGE: CommandError = fixed("ERR value is out of range");
-pub const NUMKEYS_POSITIVE: CommandError = fixed("ERR numkeys should be greater than 0");
 pub const COUNT_POSITIVE: CommandError = fixed("ERR count should be greater than 0");
-pub const LIMIT_NEGATIVE: CommandError = fixed("ERR LIMIT can't be negative");
 pub const ZADD_NX_AND_XX: CommandError = fixed("ERR XX and NX options at the same time are not compatible");
 pub const ZADD_GT_LT_NX: CommandError =
     fixed("ERR GT, LT, and/or NX options at the same time are not compatible");

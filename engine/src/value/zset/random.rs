@@ -1,14 +1,18 @@
-//! Random members. The numbers come from the caller: uniform ones of 64 bits.
+//! Random members. The numbers come from the caller: uniform ones below what it is told.
 
 use std::collections::BTreeSet;
 
 use super::{Element, Form, ZSetValue};
+use crate::value::sample::Random;
 
 impl ZSetValue {
     /// One element, all alike.
     #[must_use]
-    pub fn random_element(&self, random: &mut dyn FnMut() -> u64) -> Option<Element<'_>> {
-        let rank = below(self.len(), random)?;
+    pub fn random_element(&self, random: Random<'_>) -> Option<Element<'_>> {
+        if self.is_vacant() {
+            return None;
+        }
+        let rank = random(self.len());
         self.range(rank..rank + 1).next()
     }
 
@@ -17,7 +21,7 @@ impl ZSetValue {
     pub fn random_subset(
         &self,
         count: u64,
-        random: &mut dyn FnMut() -> u64,
+        random: Random<'_>,
         put: &mut dyn FnMut(Element<'_>),
     ) {
         let len = self.len();
@@ -28,7 +32,7 @@ impl ZSetValue {
             // Selection sampling (Knuth, The Art of Computer Programming 3.4.2, algorithm S).
             let mut wanted = count;
             for (rank, element) in self.iter().enumerate() {
-                if below(len - rank as u64, random).is_some_and(|chance| chance < wanted) {
+                if random(len - rank as u64) < wanted {
                     put(element);
                     wanted -= 1;
                 }
@@ -38,7 +42,7 @@ impl ZSetValue {
         // Floyd's sampling (Bentley, Communications of the ACM 30(9), 1987).
         let mut chosen = BTreeSet::new();
         for last in len - count..len {
-            let rank = below(last + 1, random).unwrap_or(last);
+            let rank = random(last + 1);
             if !chosen.insert(rank) {
                 chosen.insert(last);
             }
@@ -52,31 +56,22 @@ impl ZSetValue {
     pub fn random_elements(
         &self,
         count: u64,
-        random: &mut dyn FnMut() -> u64,
+        random: Random<'_>,
         put: &mut dyn FnMut(Element<'_>),
     ) {
         let len = self.len();
+        if len == 0 {
+            return;
+        }
         // A packed value is walked once; its elements are few.
         let elements: Option<Vec<Element<'_>>> =
             (matches!(self.form, Form::Small(_)) && count > 1).then(|| self.iter().collect());
         for _ in 0..count {
-            let Some(rank) = below(len, random) else { return };
+            let rank = random(len);
             match &elements {
                 Some(elements) => elements.get(rank as usize).copied().into_iter().for_each(&mut *put),
                 None => self.range(rank..rank + 1).for_each(&mut *put),
             }
-        }
-    }
-}
-
-/// A number below `end`, all alike (Lemire, Fast Random Integer Generation in an Interval, 2019); none
-/// if `end` is 0.
-fn below(end: u64, random: &mut dyn FnMut() -> u64) -> Option<u64> {
-    let uneven = end.wrapping_neg().checked_rem(end)?;
-    loop {
-        let product = u128::from(random()) * u128::from(end);
-        if product as u64 >= uneven {
-            return Some((product >> 64) as u64);
         }
     }
 }

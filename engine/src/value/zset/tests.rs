@@ -5,6 +5,7 @@ use std::ops::{ControlFlow, Range};
 
 use proptest::prelude::*;
 
+use crate::value::sample::tests::random_from;
 use super::score::order_key;
 use super::*;
 
@@ -465,25 +466,13 @@ fn a_scan_finds_what_moves() {
     assert_eq!(value.scan(u64::MAX, 10, &mut |_| panic!("beyond all hashes")), 0);
 }
 
-fn numbers(seed: u64) -> impl FnMut() -> u64 {
-    let mut state = seed;
-    move || {
-        // splitmix64
-        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = state;
-        z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ z >> 31
-    }
-}
-
 #[test]
 fn random_members_are_fair() {
     let names: Vec<String> = (0..100).map(|index| format!("m{index}")).collect();
     let pairs: Vec<(f64, &str)> = names.iter().map(|name| (1.0, &name[..])).collect();
     for limits in [Limits::default(), ALWAYS_LARGE] {
         let value = of(&pairs, &limits);
-        let mut random = numbers(1);
+        let mut random = random_from(1);
         // Subsets small, large and in between, and single elements: each is drawn equally often.
         for count in [0, 1, 7, 40, 99] {
             let mut seen: BTreeMap<Vec<u8>, u32> = BTreeMap::new();
@@ -511,9 +500,9 @@ fn random_members_are_fair() {
         assert_eq!(all, 1100);
     }
     let empty = ZSetValue::default();
-    assert_eq!(empty.random_element(&mut numbers(1)), None);
-    empty.random_elements(5, &mut numbers(1), &mut |_| panic!("there is none"));
-    empty.random_subset(5, &mut numbers(1), &mut |_| panic!("there is none"));
+    assert_eq!(empty.random_element(&mut random_from(1)), None);
+    empty.random_elements(5, &mut random_from(1), &mut |_| panic!("there is none"));
+    empty.random_subset(5, &mut random_from(1), &mut |_| panic!("there is none"));
 }
 
 /// A set as it takes part in unions.

@@ -176,7 +176,7 @@ fn pop(ctx: &mut Context<'_>, mut args: Args<'_>, is_max: bool, reply: &mut dyn 
     }
     let count = args.next().map(|text| {
         let count = parse_int(text).and_then(|count| u64::try_from(count).ok());
-        count.ok_or(errors::NOT_POSITIVE)
+        count.ok_or(errors::MUST_BE_POSITIVE)
     });
     let count = count.transpose()?;
     let is_nested = count.is_some() && reply.is_resp3();
@@ -216,7 +216,7 @@ pub(in crate::commands) fn pop_elements(
 /// `ZMPOP numkeys key [key ...] MIN | MAX [COUNT count]`
 pub(super) fn zmpop(ctx: &mut Context<'_>, mut args: Args<'_>, reply: &mut dyn ReplySink) -> CommandResult {
     let Some(count) = args.next().and_then(parse_int).filter(|count| *count > 0) else {
-        return Err(errors::NUMKEYS_POSITIVE);
+        return Err(errors::NUMKEYS_NOT_POSITIVE);
     };
     let keys = args.rest();
     let count = usize::try_from(count).unwrap_or(usize::MAX);
