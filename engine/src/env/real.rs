@@ -34,9 +34,6 @@ const UNRESERVING: [u64; 11] = [
     0x6175_6673,
 ];
 
-/// No Linux page is smaller; on hosts with larger ones some are touched twice.
-const SMALLEST_PAGE: usize = 4096;
-
 /// The host's clocks.
 #[derive(Clone, Copy, Debug)]
 pub struct SystemClock {
@@ -224,15 +221,9 @@ impl Window for SystemWindow {
     }
 
     fn prefault(&mut self) {
-        if self.map.advise(Advice::PopulateWrite).is_ok() {
-            return;
-        }
-        // Kernels before 5.14: touch each page. Only reserved bytes that nobody wrote yet are
-        // prefaulted by contract, but rewriting what is there keeps this right for any bytes.
-        for at in (0..self.map.len()).step_by(SMALLEST_PAGE) {
-            let byte = std::hint::black_box(self.map[at]);
-            self.map[at] = std::hint::black_box(byte);
-        }
+        // Kernels before 5.14 know no such advice: pages fault when they are first written. Touching them here
+        // instead would write back bytes that another thread may have changed in between.
+        let _ = self.map.advise(Advice::PopulateWrite);
     }
 }
 

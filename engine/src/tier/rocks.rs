@@ -1,7 +1,7 @@
 //! The RocksDB tier: the only file that names RocksDB.
 //!
-//! It owns one RocksDB instance with a column family per [`Family`] (RocksDB's own `default` stays
-//! empty), one block cache and one write buffer manager, both shared by all families. RocksDB's
+//! It owns one RocksDB instance with a column family per [`Family`] (RocksDB's own `default` has one
+//! row, the number of the last flush), one block cache and one write buffer manager, both shared by all families. RocksDB's
 //! log is off, and its flushes are atomic over all families: what a crash leaves is therefore the
 //! state after some whole batch, and not before the last [`ColdStore::flush`].
 //!
@@ -21,7 +21,9 @@ use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
+use parking_lot::Mutex;
 use rocksdb::{
     BlockBasedIndexType, BlockBasedOptions, BottommostLevelCompaction, Cache, ChecksumType, ColumnFamily,
     ColumnFamilyDescriptor, CompactOptions, DB, DBCompressionType, DBRawIterator, ErrorKind, FlushOptions,
@@ -43,6 +45,13 @@ const GIB: usize = 1 << 30;
 
 /// Milliseconds that a write waits for flushes at most.
 const MEMTABLE_WAITS: u32 = 2000;
+
+/// RocksDB's own family, and its only row: the number of the last flush, 8 bytes, big endian.
+const DEFAULT_FAMILY: &str = "default";
+const FLUSH_ROW: &[u8] = b"flush";
+/// How often the files are looked at for it, and how many times before the flush is repeated.
+const FLUSH_POLL: Duration = Duration::from_millis(1);
+const FLUSH_POLLS: u32 = 100;
 
 /// Levels of every family; RocksDB's default, and enough for 10^7 times level 0.
 const LEVELS: usize = 7;
@@ -107,6 +116,10 @@ pub struct RocksStore {
     capacity_bytes: AtomicUsize,
     read_disk: ReadOptions,
     read_cached: ReadOptions,
+    /// Reads what is in files only, no memtable.
+    read_files: ReadOptions,
+    /// Number of the last flush. Grows over restarts, so that no file has a later one.
+    flushes: Mutex<u64>,
     unlogged: WriteOptions,
     compaction: CompactionControl,
 }
@@ -162,10 +175,10 @@ impl RocksStore {
             cache.clone(),
         );
         let options = database_options(&config, &memtables)?;
-        // RocksDB's `default` must be opened too. It stays empty, but has to share the cache.
+        // RocksDB's `default` must be opened too, and has to share the cache.
         let names = Family::ALL.map(|family| (family.name(), family)).into_iter();
         let families = names
-            .chain([("default", Family::Meta)])
+            .chain([(DEFAULT_FAMILY, Family::Meta)])
             .map(|(name, family)| ColumnFamilyDescriptor::new(name, family_options(&config, family, &cache)));
         // RocksDB's threads inherit the priority of the one that opens it. The lowest, which RocksDB
         // itself would give them, starves compactions wherever anything else runs: files pile up in
@@ -185,16 +198,23 @@ impl RocksStore {
         let read_disk = ReadOptions::default();
         let mut read_cached = ReadOptions::default();
         read_cached.set_read_tier(rocksdb::ReadTier::BlockCache);
+        let mut read_files = ReadOptions::default();
+        read_files.set_read_tier(rocksdb::ReadTier::Persisted);
         let mut unlogged = WriteOptions::default();
         unlogged.disable_wal(true);
+        let db = Arc::new(OpenDb(db));
+        let row = db.get(FLUSH_ROW).map_err(|error| store_error("read", &config.dir, error))?;
+        let flushes = row.and_then(|row| decode_flush(&row)).unwrap_or(0);
         Ok(RocksStore {
-            db: Arc::new(OpenDb(db)),
+            db,
             cache,
             memtables,
             memtable_bytes: AtomicUsize::new(config.memtable_bytes),
             capacity_bytes: AtomicUsize::new(config.cache_bytes + config.memtable_bytes),
             read_disk,
             read_cached,
+            read_files,
+            flushes: Mutex::new(flushes),
             unlogged,
             compaction: CompactionControl::default(),
         })
@@ -238,8 +258,39 @@ impl RocksStore {
             if self.memtables.get_usage() <= limit + limit / 2 {
                 return;
             }
-            std::thread::sleep(std::time::Duration::from_millis(1));
+            std::thread::sleep(Duration::from_millis(1));
         }
+    }
+
+    fn flush_families(&self) -> Result<()> {
+        let default = self.db.cf_handle(DEFAULT_FAMILY).expect("open creates it");
+        let mut families = vec![default];
+        families.extend(Family::ALL.map(|family| self.db.family(family)));
+        let mut options = FlushOptions::default();
+        options.set_wait(true);
+        // DURABILITY: RocksDB syncs the new files and then one MANIFEST record that names those
+        // of all families. A crash before that record leaves the state of the flush before, with
+        // orphaned files that the next open deletes.
+        self.db
+            .flush_cfs_opt(&families, &options)
+            .map_err(|error| self.error("flush", error))
+    }
+
+    /// Whether the files hold what was written before the flush of this number.
+    ///
+    /// RocksDB does not always wait for that: `DBImpl::AtomicFlushMemTables` (11.8.1) hands each family
+    /// the id of a memtable to wait for in the order of a hash map, which is not that of the families.
+    /// While another flush is under way, because memory ran short, it may therefore return when that one
+    /// is done and its own is not; a crash then loses what its caller has begun to rely on.
+    fn is_flushed(&self, number: u64) -> Result<bool> {
+        let row = self.db.get_opt(FLUSH_ROW, &self.read_files).map_err(|error| self.error("read", error))?;
+        Ok(row.and_then(|row| decode_flush(&row)) == Some(number))
+    }
+
+    /// A row as the files have it, whatever the memtables say.
+    #[cfg(test)]
+    pub(super) fn in_files(&self, family: Family, key: &[u8]) -> Option<Vec<u8>> {
+        self.db.get_cf_opt(self.db.family(family), key, &self.read_files).expect("a readable row")
     }
 
     /// A number RocksDB keeps, of one family or of the database; 0 if it does not know it.
@@ -293,6 +344,10 @@ impl RocksStore {
         let bytes_each = (bytes / pieces.len().max(1)) as u64;
         Ok((pieces, bytes_each))
     }
+}
+
+fn decode_flush(row: &[u8]) -> Option<u64> {
+    Some(u64::from_be_bytes(row.try_into().ok()?))
 }
 
 /// A key range for a manual compaction, both ends included; `None` is the end of the family.
@@ -388,15 +443,23 @@ impl ColdStore for RocksStore {
     }
 
     fn flush(&self) -> Result<()> {
-        let families = Family::ALL.map(|family| self.db.family(family));
-        let mut options = FlushOptions::default();
-        options.set_wait(true);
-        // DURABILITY: RocksDB syncs the new files and then one MANIFEST record that names those
-        // of all families. A crash before that record leaves the state of the flush before, with
-        // orphaned files that the next open deletes.
+        // One at a time: each looks for its own number.
+        let mut number = self.flushes.lock();
+        *number += 1;
         self.db
-            .flush_cfs_opt(&families.each_ref().map(|family| *family), &options)
-            .map_err(|error| self.error("flush", error))
+            .put_opt(FLUSH_ROW, number.to_be_bytes(), &self.unlogged)
+            .map_err(|error| self.error("write", error))?;
+        self.flush_families()?;
+        let mut polls = 0;
+        while !self.is_flushed(*number)? {
+            std::thread::sleep(FLUSH_POLL);
+            polls += 1;
+            if polls % FLUSH_POLLS == 0 {
+                // A failure in the background is reported here only.
+                self.flush_families()?;
+            }
+        }
+        Ok(())
     }
 
     fn snapshot(&self) -> Box<dyn ColdSnapshot> {
