@@ -175,20 +175,6 @@ impl<'e> Txn<'e> {
         value_ref(entry.expect("it was looked up"))
     }
 
-    /// Reads a collection that this run of the command has looked up, again: so several can be had at
-    /// the same time. `None` for what is no collection in memory.
-    #[must_use]
-    pub fn looked_up(&self, key: &[u8]) -> Option<&Collection> {
-        let hash = self.hash(key);
-        let part = self.shard_to_read(hash.shard).db(self.core.store.db_id(self.db))?;
-        let entry = part.table.find(hash, key)?;
-        let is_dead = entry.deadline().is_some_and(|at| at.is_past(self.now_ms));
-        match entry.body() {
-            BodyRef::Boxed(Value::Collection(held)) if !is_dead => Some(&held.value),
-            _ => None,
-        }
-    }
-
     /// What is known of a key of the command's database without reading its value.
     pub fn header(&mut self, key: &[u8], is_access: bool) -> Result<Option<Header>, Interrupt> {
         let hash = self.hash(key);

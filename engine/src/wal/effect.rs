@@ -275,34 +275,7 @@ pub fn put_effect(out: &mut Vec<u8>, effect: &Effect<'_>) -> usize {
     }
     let key_at = out.len() - effect.key.len();
     match effect.change {
-        Change::Put { body, deadline, old, is_raw } => {
-            let flags = FLAG_DEADLINE * u8::from(deadline.is_some())
-                + FLAG_HINT * u8::from(old.hint.is_some())
-                + FLAG_RAW * u8::from(is_raw)
-                + FLAG_PAGES * u8::from(old.pages.is_some());
-            out.push(flags);
-            for at in [deadline, old.hint].into_iter().flatten() {
-                put_varint(out, at.0);
-            }
-            if let Some(pages) = old.pages {
-                put_varint(out, pages.0);
-            }
-            match body {
-                StringBody::Int(value) => put_zigzag(out, value),
-                StringBody::Bytes(bytes) => put_bytes(out, bytes),
-                StringBody::Paged { tag, incarnation, len } => {
-                    if tag != TypeTag::String {
-                        out.push(tag as u8);
-                    }
-                    put_varint(out, incarnation.0);
-                    put_varint(out, len);
-                }
-                StringBody::Collection { tag, bytes } => {
-                    out.push(tag as u8);
-                    put_bytes(out, bytes);
-                }
-            }
-        }
+        Change::Put { body, deadline, old, is_raw } => put_value(out, body, deadline, old, is_raw),
         Change::Delete { old } => {
             put_varint(out, old.hint.map_or(0, |at| at.0));
             put_varint(out, old.pages.map_or(0, |pages| pages.0));
@@ -334,6 +307,42 @@ pub fn put_effect(out: &mut Vec<u8>, effect: &Effect<'_>) -> usize {
         }
     }
     key_at
+}
+
+/// Appends what a [`Change::Put`] stores: flags, deadlines, the pages that die, the value.
+fn put_value(
+    out: &mut Vec<u8>,
+    body: StringBody<'_>,
+    deadline: Option<ExpireAt>,
+    old: Replaced,
+    is_raw: bool,
+) {
+    let flags = FLAG_DEADLINE * u8::from(deadline.is_some())
+        + FLAG_HINT * u8::from(old.hint.is_some())
+        + FLAG_RAW * u8::from(is_raw)
+        + FLAG_PAGES * u8::from(old.pages.is_some());
+    out.push(flags);
+    for at in [deadline, old.hint].into_iter().flatten() {
+        put_varint(out, at.0);
+    }
+    if let Some(pages) = old.pages {
+        put_varint(out, pages.0);
+    }
+    match body {
+        StringBody::Int(value) => put_zigzag(out, value),
+        StringBody::Bytes(bytes) => put_bytes(out, bytes),
+        StringBody::Paged { tag, incarnation, len } => {
+            if tag != TypeTag::String {
+                out.push(tag as u8);
+            }
+            put_varint(out, incarnation.0);
+            put_varint(out, len);
+        }
+        StringBody::Collection { tag, bytes } => {
+            out.push(tag as u8);
+            put_bytes(out, bytes);
+        }
+    }
 }
 
 /// Reads one effect.

@@ -4,6 +4,7 @@
 //! that loses its last member is deleted instead. Results of several sets are walked in place and, where
 //! they are stored, built as a new set.
 
+use lux_engine::txn::ValueRef;
 use lux_engine::value::TypeTag;
 use lux_engine::value::collection::Collection;
 use lux_engine::value::set::{self, Member, SetBuilder, SetLimits, SetValue};
@@ -479,15 +480,12 @@ fn sscan(ctx: &mut Context<'_>, mut args: Args<'_>, reply: &mut dyn ReplySink) -
 
 /// The sets of several keys, all at once; `None` for a key that is not there.
 fn sets<'x>(ctx: &'x mut Context<'_>, keys: Argv<'_>) -> Result<Vec<Option<&'x SetValue>>, CommandError> {
-    for key in keys.iter() {
-        ctx.set(key)?;
-    }
-    let txn = ctx.txn();
-    let set = |key: &[u8]| match txn.looked_up(key) {
-        Some(Collection::Set(set)) => Some(set),
-        _ => None,
+    let set = |value: Option<ValueRef<'x>>| match value {
+        None => Ok(None),
+        Some(ValueRef::Collection(Collection::Set(set))) => Ok(Some(set)),
+        Some(_) => Err(errors::WRONG_TYPE),
     };
-    Ok(keys.iter().map(set).collect())
+    ctx.lookup_all(keys.iter())?.into_iter().map(set).collect()
 }
 
 /// An operation on several sets that hands out its members one by one.

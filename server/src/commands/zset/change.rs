@@ -190,7 +190,7 @@ fn pop(ctx: &mut Context<'_>, mut args: Args<'_>, is_max: bool, reply: &mut dyn 
 }
 
 /// Removes the `count` lowest or highest members of a key that has them, and writes them.
-pub(in crate::commands) fn pop_elements(
+fn pop_elements(
     ctx: &mut Context<'_>,
     key: &[u8],
     is_max: bool,

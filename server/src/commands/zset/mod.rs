@@ -9,7 +9,7 @@ mod change;
 mod range;
 mod read;
 
-pub(in crate::commands) use change::{add_pairs, pop_elements};
+pub(in crate::commands) use change::add_pairs;
 
 use lux_engine::value::TypeTag;
 use lux_engine::value::zset::{Builder, Element, Limits, ZSetValue};

@@ -1,7 +1,7 @@
 //! Commands that look members up, count them, and walk over them.
 
 use lux_engine::value::string::number::{parse_int, push_double};
-use lux_engine::value::zset::{LexRange, ScoreRange};
+use lux_engine::value::zset::{Element, LexRange, ScoreRange};
 
 use super::{write_element, write_elements};
 use crate::commands::generic::{SCAN_COUNT, matches};
@@ -134,7 +134,7 @@ pub(super) fn zrandmember(
     let words = if with_scores && !is_nested { 2 } else { 1 };
     let wanted = count.unsigned_abs();
     reply.array(usize::try_from(wanted).unwrap_or(usize::MAX).saturating_mul(words));
-    let mut put = |element| write_element(element, with_scores, is_nested, reply);
+    let mut put = |element: Element<'_>| write_element(element, with_scores, is_nested, reply);
     if count >= 0 {
         value.random_subset(wanted, &mut random, &mut put);
     } else {
