@@ -233,7 +233,7 @@ fn move_access(_: Argv<'_>, key: usize) -> &'static [&'static str] {
 }
 
 /// The limit of packed lists, as configured.
-fn limits(ctx: &Context<'_>) -> ListLimits {
+pub(super) fn limits(ctx: &Context<'_>) -> ListLimits {
     ListLimits { listpack_size: ctx.config().list_max_listpack_size }
 }
 

@@ -274,7 +274,7 @@ fn move_access(_: Argv<'_>, nth: usize) -> &'static [&'static str] {
 }
 
 /// Which form a set takes.
-fn limits(ctx: &Context<'_>) -> SetLimits {
+pub(super) fn limits(ctx: &Context<'_>) -> SetLimits {
     let config = ctx.config();
     SetLimits {
         ints_max: config.set_max_intset_entries.unsigned_abs(),

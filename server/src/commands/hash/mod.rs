@@ -405,7 +405,7 @@ pub(crate) const COMMANDS: &[CommandSpec] = &[
 ];
 
 /// How large a hash may be before it becomes a tree.
-fn limits(ctx: &Context<'_>) -> HashLimits {
+pub(super) fn limits(ctx: &Context<'_>) -> HashLimits {
     let config = ctx.config();
     HashLimits {
         entries_max: config.hash_max_listpack_entries.unsigned_abs(),
