@@ -14,6 +14,7 @@ pub mod hash;
 pub mod list;
 pub mod memory;
 pub mod set;
+pub mod sort;
 pub mod stream;
 pub mod string;
 pub mod tier;

@@ -5,9 +5,9 @@ use std::ops::{ControlFlow, Range};
 
 use proptest::prelude::*;
 
-use crate::value::sample::tests::random_from;
 use super::score::order_key;
 use super::*;
+use crate::value::sample::tests::random_from;
 
 const ALWAYS_LARGE: Limits = Limits { entries: 0, member_bytes: 64 };
 const OFTEN_LARGE: Limits = Limits { entries: 6, member_bytes: 12 };
