@@ -17,6 +17,7 @@ use crate::commands;
 const FAMILIES: &[&[CommandSpec]] = &[
     commands::string::COMMANDS,
     commands::bitmap::COMMANDS,
+    commands::hyperloglog::COMMANDS,
     commands::hash::COMMANDS,
     commands::set::COMMANDS,
     commands::list::COMMANDS,
