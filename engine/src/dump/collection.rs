@@ -104,6 +104,11 @@ pub fn load_collection(
     limits: &Limits,
     now_ms: u64,
 ) -> Result<Collection, DumpError> {
+    let mut limits = *limits;
+    if dumped.value_type.is_packed() {
+        (limits.hash.value_max, limits.set.value_max) = (u64::MAX, u64::MAX);
+        limits.zset.member_bytes = usize::MAX;
+    }
     match dumped.kind() {
         ObjectKind::Hash => {
             let mut sink = HashSink { builder: HashBuilder::new(limits.hash), now_ms };

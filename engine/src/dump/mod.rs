@@ -174,6 +174,21 @@ impl RdbType {
         Self::ALL.iter().find(|(_, other, _)| *other == self).map_or(Self::HASH_2, |(number, _, _)| *number)
     }
 
+    /// Whether the value comes packed, which a server that reads it leaves it, however long its parts
+    /// are, as long as it has not too many.
+    fn is_packed(self) -> bool {
+        matches!(
+            self,
+            RdbType::HashZiplist
+                | RdbType::HashListpack
+                | RdbType::HashListpackEx
+                | RdbType::HashListpackExPreGa
+                | RdbType::SetListpack
+                | RdbType::ZSetZiplist
+                | RdbType::ZSetListpack
+        )
+    }
+
     /// What values of the type are.
     #[must_use]
     pub fn kind(self) -> ObjectKind {

@@ -515,7 +515,7 @@ fn randomkey(ctx: &mut Context<'_>, _: Args<'_>, reply: &mut dyn ReplySink) -> C
 }
 
 /// A pattern of KEYS and SCAN. The lone `*` is everything, also the empty name.
-pub(super) fn matches(pattern: &[u8], key: &[u8]) -> bool {
+fn matches(pattern: &[u8], key: &[u8]) -> bool {
     pattern == b"*" || glob::is_match(pattern, key, Case::Sensitive)
 }
 
@@ -532,7 +532,7 @@ fn keys(ctx: &mut Context<'_>, mut args: Args<'_>, reply: &mut dyn ReplySink) ->
 }
 
 /// How many keys a SCAN looks at unless it says otherwise.
-pub(super) const SCAN_COUNT: i64 = 10;
+const SCAN_COUNT: i64 = 10;
 
 /// `SCAN cursor [MATCH pattern] [COUNT count] [TYPE type]`
 fn scan(ctx: &mut Context<'_>, mut args: Args<'_>, reply: &mut dyn ReplySink) -> CommandResult {

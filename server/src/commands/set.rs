@@ -412,7 +412,7 @@ fn srandmember(ctx: &mut Context<'_>, mut args: Args<'_>, reply: &mut dyn ReplyS
     if args.remaining() > 1 {
         return Err(errors::SYNTAX);
     }
-    let count = args.sample_count()?;
+    let count = args.symmetric_int()?;
     let Some(set) = ctx.set(key)? else {
         reply.array(0);
         return Ok(());

@@ -612,7 +612,7 @@ fn hrandfield(ctx: &mut Context<'_>, mut args: Args<'_>, reply: &mut dyn ReplySi
         reply.bulk_or_null(field.map(|field| field.name));
         return Ok(());
     }
-    let count = args.sample_count()?;
+    let count = args.symmetric_int()?;
     let with_values = !args.is_empty();
     if with_values && !(args.keyword("WITHVALUES") && args.is_empty()) {
         return Err(errors::SYNTAX);
