@@ -81,9 +81,7 @@ fn c_string(bytes: &[u8]) -> &[u8] {
 /// double are refused. (Redis takes the first three.)
 #[must_use]
 pub fn parse_weight(text: &[u8]) -> Option<f64> {
-    let text = c_string(text);
-    let is_hexadecimal = text.iter().any(|byte| matches!(byte, b'x' | b'X'));
-    if is_hexadecimal { None } else { parse_double(text) }
+    parse_double(c_string(text))
 }
 
 /// The elements of LIMIT: a part of `len` of them. A negative start is the first, a negative count all.

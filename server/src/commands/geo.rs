@@ -188,8 +188,8 @@ fn keys_with_target(argv: Argv<'_>, first_option: usize, out: &mut Vec<usize>) {
         let word = argv.get(at).unwrap_or_default();
         word.eq_ignore_ascii_case(b"STORE") || word.eq_ignore_ascii_case(b"STOREDIST")
     };
-    let targets = (first_option..argv.len().saturating_sub(1)).filter(|at| is_word(*at));
-    out.extend(targets.last().map(|at| at + 1));
+    let mut targets = (first_option..argv.len().saturating_sub(1)).filter(|at| is_word(*at));
+    out.extend(targets.next_back().map(|at| at + 1));
 }
 
 /// The index is read, the target overwritten.
@@ -285,7 +285,7 @@ fn geoadd(ctx: &mut Context<'_>, mut args: Args<'_>, reply: &mut dyn ReplySink) 
             _ => counts_changed = true,
         }
     }
-    if args.is_empty() || args.remaining() % 3 != 0 || options.only_new && options.only_existing {
+    if args.is_empty() || !args.remaining().is_multiple_of(3) || options.only_new && options.only_existing {
         return Err(errors::SYNTAX);
     }
     let mut pairs = Vec::with_capacity(args.remaining() / 3);
