@@ -43,7 +43,7 @@ fn keys_of_patterns_are_fetched_in_batches() {
         let before = restarts(&mut client);
         let found = call(&mut client, &format!("SORT list BY weight:* GET hash:*->name{options}"));
         let taken = restarts(&mut client) - before;
-        assert!(taken <= rounds, "SORT{options} began {taken} times anew");
+        assert!((1..=rounds).contains(&taken), "SORT{options} began {taken} times anew");
         if !wanted.is_empty() {
             assert_eq!(found, wanted, "SORT{options}");
         }
