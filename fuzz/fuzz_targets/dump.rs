@@ -42,6 +42,7 @@ struct Counting;
 
 // SAFETY: all of the contract is the system allocator's, which is called with the same arguments.
 unsafe impl GlobalAlloc for Counting {
+    // SAFETY: as above.
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         let live = LIVE.fetch_add(layout.size(), Relaxed) + layout.size();
         PEAK.fetch_max(live, Relaxed);
@@ -49,6 +50,7 @@ unsafe impl GlobalAlloc for Counting {
         unsafe { System.alloc(layout) }
     }
 
+    // SAFETY: as above.
     unsafe fn dealloc(&self, start: *mut u8, layout: Layout) {
         LIVE.fetch_sub(layout.size(), Relaxed);
         // SAFETY: as above.
