@@ -3,6 +3,8 @@
 //! Arguments are ranges into the buffer they arrived in: nothing is copied or allocated. All of
 //! them are bytes; a number or a keyword is only what a handler asks for at that place.
 
+use std::time::Duration;
+
 use lux_engine::glob::{self, Case};
 pub use lux_engine::value::string::number::{parse_double as parse_float, parse_int};
 
@@ -123,6 +125,28 @@ impl<'a> Args<'a> {
         parse_float(self.bytes()?).ok_or(errors::NOT_A_FLOAT)
     }
 
+    /// Takes the next argument as a time-out in seconds with decimals. `None`: for ever.
+    pub fn timeout(&mut self, now_ms: u64) -> Result<Option<Duration>, CommandError> {
+        let text = self.bytes()?;
+        // What is too large or too small for a double is a number all the same.
+        let wide = || std::str::from_utf8(text).ok()?.parse::<f64>().ok().filter(|wide| !wide.is_nan());
+        let millis = match (parse_float(text), wide()) {
+            (Some(seconds), _) => (seconds * 1000.0).ceil(),
+            (None, Some(0.0)) => f64::from(u8::from(!text.starts_with(b"-"))),
+            (None, Some(infinite)) => infinite,
+            (None, None) => return Err(errors::TIMEOUT_NOT_A_FLOAT),
+        };
+        if millis > i64::MAX as f64 {
+            return Err(errors::TIMEOUT_OUT_OF_RANGE);
+        }
+        timeout_of(millis as i64, now_ms)
+    }
+
+    /// Takes the next argument as a time-out in milliseconds. `None`: for ever.
+    pub fn timeout_ms(&mut self, now_ms: u64) -> Result<Option<Duration>, CommandError> {
+        timeout_of(parse_int(self.bytes()?).ok_or(errors::TIMEOUT_NOT_AN_INTEGER)?, now_ms)
+    }
+
     /// Takes the next argument as a cursor of a scan.
     pub fn cursor(&mut self) -> Result<u64, CommandError> {
         parse_cursor(self.bytes()?).ok_or(errors::INVALID_CURSOR)
@@ -170,6 +194,15 @@ impl<'a> Iterator for Args<'a> {
     fn size_hint(&self) -> (usize, Option<usize>) {
         (self.remaining(), Some(self.remaining()))
     }
+}
+
+/// Its end must be a point in time as well.
+fn timeout_of(millis: i64, now_ms: u64) -> Result<Option<Duration>, CommandError> {
+    let millis = u64::try_from(millis).map_err(|_| errors::TIMEOUT_NEGATIVE)?;
+    if millis > (i64::MAX as u64).saturating_sub(now_ms) {
+        return Err(errors::TIMEOUT_OUT_OF_RANGE);
+    }
+    Ok((millis > 0).then(|| Duration::from_millis(millis)))
 }
 
 /// Reads a cursor as leniently as C's `strtoul` does: a sign is fine, no digits at all are 0.
