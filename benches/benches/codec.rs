@@ -91,7 +91,7 @@ fn dumps(c: &mut Criterion) {
     let value = value(4096);
     let payload = dump::dump_string(&value);
     c.bench_function("dump/4096", |b| b.iter(|| dump::dump_string(black_box(&value))));
-    c.bench_function("restore/4096", |b| b.iter(|| dump::restore(black_box(&payload)).is_ok()));
+    c.bench_function("restore/4096", |b| b.iter(|| dump::open(black_box(&payload)).is_ok()));
 }
 
 criterion_group!(benches, effects, frames, rows, dumps);

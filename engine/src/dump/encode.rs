@@ -51,8 +51,9 @@ pub fn dump_list<'a>(elements: impl Iterator<Item = &'a [u8]>) -> Vec<u8> {
 
 /// The payload of a set.
 #[must_use]
-pub fn dump_set<'a>(members: impl Iterator<Item = &'a [u8]> + Clone) -> Vec<u8> {
-    let numbers: Option<Vec<i64>> = members.clone().take(SMALL_INTSET + 1).map(parse_int).collect();
+pub fn dump_set(members: impl Iterator<Item = impl AsRef<[u8]>> + Clone) -> Vec<u8> {
+    let first = members.clone().take(SMALL_INTSET + 1);
+    let numbers: Option<Vec<i64>> = first.map(|member| parse_int(member.as_ref())).collect();
     if let Some(mut numbers) = numbers
         && numbers.len() <= SMALL_INTSET
     {
@@ -63,7 +64,7 @@ pub fn dump_set<'a>(members: impl Iterator<Item = &'a [u8]> + Clone) -> Vec<u8> 
     }
     let mut writer = RdbWriter::new(RdbType::Set);
     writer.put_len(members.clone().count() as u64);
-    members.for_each(|member| writer.string(member));
+    members.for_each(|member| writer.string(member.as_ref()));
     writer.finish(RDB_VERSION)
 }
 

@@ -7,7 +7,7 @@
 //! Payloads go both ways between Lux and Redis or Valkey. They know nothing of Lux's own values:
 //! [`open`] reads a payload and gives its elements to an [`ObjectSink`], and the `dump_` functions and
 //! [`StreamWriter`] take iterators. [`RdbWriter`] and [`RdbReader`] hold the parts that all types
-//! share - lengths, strings, the footer.
+//! share - lengths, strings, the footer. One module, `collection`, joins them with the values.
 //!
 //! Payloads come from clients: reading one never panics, its work is linear in what it unpacks to, and
 //! it never allocates more than a small multiple of its length before the bytes to fill it are known to
@@ -23,6 +23,7 @@
 //! Servers refuse versions newer than their own, and Valkey also those between 12 and 79. So each payload
 //! is written with the lowest version that knows its type.
 
+mod collection;
 mod crc64;
 mod decode;
 mod decode_stream;
@@ -40,6 +41,7 @@ use std::borrow::Cow;
 
 use crate::value::string::number::parse_int;
 
+pub use collection::{Limits, dump_collection, load_collection};
 pub use crc64::crc64;
 pub use encode::{dump_hash, dump_list, dump_set, dump_zset};
 pub use encode_stream::{GroupWriter, StreamWriter};
@@ -172,6 +174,21 @@ impl RdbType {
         Self::ALL.iter().find(|(_, other, _)| *other == self).map_or(Self::HASH_2, |(number, _, _)| *number)
     }
 
+    /// Whether the value comes packed, which a server that reads it leaves it, however long its parts
+    /// are, as long as it has not too many.
+    fn is_packed(self) -> bool {
+        matches!(
+            self,
+            RdbType::HashZiplist
+                | RdbType::HashListpack
+                | RdbType::HashListpackEx
+                | RdbType::HashListpackExPreGa
+                | RdbType::SetListpack
+                | RdbType::ZSetZiplist
+                | RdbType::ZSetListpack
+        )
+    }
+
     /// What values of the type are.
     #[must_use]
     pub fn kind(self) -> ObjectKind {
@@ -229,13 +246,6 @@ impl DumpedCollection<'_> {
     }
 }
 
-/// A value read by [`restore`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum DumpedValue<'a> {
-    /// A string.
-    String(RdbString<'a>),
-}
-
 /// A string as RDB holds it: numbers are kept as numbers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RdbString<'a> {
@@ -281,17 +291,6 @@ pub fn open(payload: &[u8]) -> Result<Dumped<'_>, DumpError> {
     };
     reader.finish()?;
     Ok(Dumped::String(string))
-}
-
-/// Reads the payload of a string, as [`open`] does.
-///
-/// # Errors
-/// [`DumpError`], also for values of other types.
-pub fn restore(payload: &[u8]) -> Result<DumpedValue<'_>, DumpError> {
-    match open(payload)? {
-        Dumped::String(string) => Ok(DumpedValue::String(string)),
-        Dumped::Collection(_) => Err(DumpError::BadData),
-    }
 }
 
 #[cfg(test)]

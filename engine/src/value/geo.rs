@@ -352,20 +352,21 @@ impl Cell {
     /// The box that lies `x` boxes to the east and `y` to the north, around the edges of the grid.
     fn moved(self, x: i32, y: i32) -> Cell {
         let unused = 64 - self.step * 2;
+        // The easternmost and northernmost places lie in a box behind the last; only a move takes it around.
         let (mut xs, mut ys) = (self.bits & X_BITS, self.bits & Y_BITS);
         // With the other coordinate's bits set, a carry passes through them.
         let (x_one, y_one) = ((Y_BITS >> unused) + 1, (X_BITS >> unused).wrapping_add(1));
         match x {
-            1 => xs = xs.wrapping_add(x_one),
-            -1 => xs = (xs | Y_BITS >> unused).wrapping_sub(x_one),
+            1 => xs = xs.wrapping_add(x_one) & X_BITS >> unused,
+            -1 => xs = (xs | Y_BITS >> unused).wrapping_sub(x_one) & X_BITS >> unused,
             _ => {}
         }
         match y {
-            1 => ys = ys.wrapping_add(y_one),
-            -1 => ys = (ys | X_BITS >> unused).wrapping_sub(y_one),
+            1 => ys = ys.wrapping_add(y_one) & Y_BITS >> unused,
+            -1 => ys = (ys | X_BITS >> unused).wrapping_sub(y_one) & Y_BITS >> unused,
             _ => {}
         }
-        Cell { bits: xs & X_BITS >> unused | ys & Y_BITS >> unused, step: self.step }
+        Cell { bits: xs | ys, step: self.step }
     }
 
     /// Whether this box and those around it reach beyond `bounds` on all sides.

@@ -82,7 +82,7 @@ mod tests {
             overlay.put(name, n);
             overlay.put(names[0].as_slice(), n + 100);
             assert_eq!(overlay.get(&names[0]), Some(n + 100));
-            assert_eq!(overlay.contains(name), true);
+            assert!(overlay.contains(name));
         }
         for (n, name) in names.iter().enumerate().skip(1) {
             assert_eq!(overlay.get(name), Some(n));

@@ -182,7 +182,7 @@ impl<'a> Call<'a> {
         }
         let mut keys = Vec::new();
         command.spec.keys.find(argv, &mut keys);
-        if keys.is_empty() && !matches!(command.spec.keys, crate::dispatch::spec::Keys::Counted { .. }) {
+        if keys.is_empty() {
             return Err(errors::KEYS_INVALID_ARGS);
         }
         Ok(Call { command, argv, keys })

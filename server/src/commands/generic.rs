@@ -1,19 +1,18 @@
-//! Commands on keys whatever their type: existence, names, lifetimes, iteration, serialisation, and
-//! whole databases.
+//! Commands on keys whatever their type: existence, names, lifetimes, iteration, and whole
+//! databases.
 //!
 //! RENAME, COPY and MOVE plan the value itself: their effect does not depend on what the source
 //! holds when the log is replayed.
 
 use lux_engine::DATABASE_COUNT;
-use lux_engine::dump::{self, DumpedValue, RdbString};
 use lux_engine::glob::{self, Case};
 use lux_engine::ids::{DbIndex, ExpireAt};
 use lux_engine::keyspace::scan::ScanStep;
 use lux_engine::keyspace::usage::UsedAt;
 use lux_engine::txn::{Found, ValueRef};
 use lux_engine::value::TypeTag;
-use lux_engine::value::string::number::{IntText, parse_int};
-use lux_engine::wal::effect::{Operation, StringBody};
+use lux_engine::value::string::number::IntText;
+use lux_engine::wal::effect::StringBody;
 
 use crate::dispatch::args::{Args, Argv};
 use crate::dispatch::context::Context;
@@ -190,34 +189,6 @@ pub(crate) const COMMANDS: &[CommandSpec] = &[
         acl: &["keyspace"],
         arguments: "cursor [MATCH pattern] [COUNT count] [TYPE type]",
         handler: scan,
-        ..CommandSpec::BASE
-    },
-    CommandSpec {
-        name: "DUMP",
-        since: "2.6.0",
-        summary: "Returns the value of a key in a form that RESTORE reads.",
-        complexity: "O(N) where N is the size of the value.",
-        arity: Arity::Exactly(2),
-        keys: Keys::First,
-        key_access: &["RO", "access"],
-        flags: READ,
-        acl: &["keyspace"],
-        arguments: "key",
-        handler: dump_command,
-        ..CommandSpec::BASE
-    },
-    CommandSpec {
-        name: "RESTORE",
-        since: "2.6.0",
-        summary: "Creates a key from what DUMP returned.",
-        complexity: "O(N) where N is the size of the value.",
-        arity: Arity::AtLeast(4),
-        keys: Keys::First,
-        key_access: &["OW", "update"],
-        flags: WRITE.with(Flags::DENY_OOM),
-        acl: &["keyspace", "dangerous"],
-        arguments: "key ttl serialized-value [REPLACE] [ABSTTL] [IDLETIME seconds] [FREQ frequency]",
-        handler: restore,
         ..CommandSpec::BASE
     },
     CommandSpec {
@@ -544,7 +515,7 @@ fn randomkey(ctx: &mut Context<'_>, _: Args<'_>, reply: &mut dyn ReplySink) -> C
 }
 
 /// A pattern of KEYS and SCAN. The lone `*` is everything, also the empty name.
-pub(super) fn matches(pattern: &[u8], key: &[u8]) -> bool {
+fn matches(pattern: &[u8], key: &[u8]) -> bool {
     pattern == b"*" || glob::is_match(pattern, key, Case::Sensitive)
 }
 
@@ -561,7 +532,7 @@ fn keys(ctx: &mut Context<'_>, mut args: Args<'_>, reply: &mut dyn ReplySink) ->
 }
 
 /// How many keys a SCAN looks at unless it says otherwise.
-pub(super) const SCAN_COUNT: i64 = 10;
+const SCAN_COUNT: i64 = 10;
 
 /// `SCAN cursor [MATCH pattern] [COUNT count] [TYPE type]`
 fn scan(ctx: &mut Context<'_>, mut args: Args<'_>, reply: &mut dyn ReplySink) -> CommandResult {
@@ -590,78 +561,6 @@ fn scan(ctx: &mut Context<'_>, mut args: Args<'_>, reply: &mut dyn ReplySink) ->
     for (key, _) in step.keys.iter().filter(is_shown) {
         reply.bulk(key);
     }
-    Ok(())
-}
-
-/// `DUMP key`
-fn dump_command(ctx: &mut Context<'_>, mut args: Args<'_>, reply: &mut dyn ReplySink) -> CommandResult {
-    let payload = match ctx.lookup(args.key()?)?.map(|found| found.value) {
-        None => None,
-        Some(ValueRef::Int(value)) => Some(dump::dump_int(value)),
-        Some(ValueRef::Bytes(bytes)) => Some(dump::dump_string(bytes)),
-        Some(ValueRef::Collection(_)) => return Err(CommandError::fixed("ERR DUMP knows only strings yet")),
-    };
-    reply.bulk_or_null(payload.as_deref());
-    Ok(())
-}
-
-#[derive(Default)]
-struct RestoreOptions {
-    replaces: bool,
-    is_absolute: bool,
-    idle_seconds: Option<u64>,
-    uses: Option<u8>,
-}
-
-impl RestoreOptions {
-    fn parse(mut args: Args<'_>) -> Result<Self, CommandError> {
-        let mut options = RestoreOptions::default();
-        while !args.is_empty() {
-            match args.one_of(&["REPLACE", "ABSTTL", "IDLETIME", "FREQ"]) {
-                Some(0) => options.replaces = true,
-                Some(1) => options.is_absolute = true,
-                Some(2) if !args.is_empty() && options.uses.is_none() => {
-                    let seconds = u64::try_from(args.int()?).map_err(|_| errors::INVALID_IDLETIME)?;
-                    options.idle_seconds = Some(seconds);
-                }
-                Some(3) if !args.is_empty() && options.idle_seconds.is_none() => {
-                    options.uses = Some(u8::try_from(args.int()?).map_err(|_| errors::INVALID_FREQ)?);
-                }
-                _ => return Err(errors::SYNTAX),
-            }
-        }
-        Ok(options)
-    }
-}
-
-/// `RESTORE key ttl serialized-value [options]`
-fn restore(ctx: &mut Context<'_>, mut args: Args<'_>, reply: &mut dyn ReplySink) -> CommandResult {
-    let (key, lifetime, payload) = (args.key()?, args.bytes()?, args.bytes()?);
-    let options = RestoreOptions::parse(args)?;
-    if !options.replaces && ctx.exists(key)? {
-        return Err(errors::BUSYKEY);
-    }
-    let lifetime = parse_int(lifetime).ok_or(errors::NOT_AN_INTEGER)?;
-    let lifetime = u64::try_from(lifetime).map_err(|_| errors::INVALID_TTL)?;
-    let DumpedValue::String(string) =
-        dump::restore(payload).map_err(|error| CommandError::composed(format!("ERR {error}")))?;
-    let deadline = match (lifetime, options.is_absolute) {
-        (0, _) => None,
-        (at, true) => Some(ExpireAt(at)),
-        (after, false) => Some(ExpireAt(ctx.now_ms().saturating_add(after))),
-    };
-    if deadline.is_some_and(|at| at.is_past(ctx.now_ms())) {
-        ctx.set_operation(Operation::Del);
-        ctx.delete(key)?;
-    } else {
-        let body = match &string {
-            RdbString::Int(value) => StringBody::Int(*value),
-            RdbString::Bytes(bytes) => StringBody::Bytes(bytes),
-        };
-        ctx.put_string(key, body, deadline, false)?;
-        ctx.set_usage(ctx.db(), key, options.idle_seconds, options.uses);
-    }
-    reply.ok();
     Ok(())
 }
 

@@ -141,7 +141,7 @@ pub(crate) const COMMANDS: &[CommandSpec] = &[
         summary: "Returns the places in a circle, a box or a polygon.",
         complexity: "O(N+log(M)) where N is the number of places in the boxes around the area \
                      and M the number of places in it.",
-        arity: Arity::AtLeast(6),
+        arity: Arity::AtLeast(7),
         keys: Keys::First,
         flags: READ,
         arguments: "key [FROMMEMBER member | FROMLONLAT longitude latitude] BYRADIUS radius M | \
@@ -159,7 +159,7 @@ pub(crate) const COMMANDS: &[CommandSpec] = &[
         summary: "Stores the places in a circle, a box or a polygon.",
         complexity: "O(N+log(M)) where N is the number of places in the boxes around the area \
                      and M the number of places in it.",
-        arity: Arity::AtLeast(7),
+        arity: Arity::AtLeast(8),
         keys: Keys::Range { first: 1, last: 2, step: 1 },
         key_access_of: Some(store_access),
         flags: WRITE,
@@ -188,8 +188,8 @@ fn keys_with_target(argv: Argv<'_>, first_option: usize, out: &mut Vec<usize>) {
         let word = argv.get(at).unwrap_or_default();
         word.eq_ignore_ascii_case(b"STORE") || word.eq_ignore_ascii_case(b"STOREDIST")
     };
-    let targets = (first_option..argv.len().saturating_sub(1)).filter(|at| is_word(*at));
-    out.extend(targets.last().map(|at| at + 1));
+    let mut targets = (first_option..argv.len().saturating_sub(1)).filter(|at| is_word(*at));
+    out.extend(targets.next_back().map(|at| at + 1));
 }
 
 /// The index is read, the target overwritten.
@@ -285,7 +285,7 @@ fn geoadd(ctx: &mut Context<'_>, mut args: Args<'_>, reply: &mut dyn ReplySink) 
             _ => counts_changed = true,
         }
     }
-    if args.is_empty() || args.remaining() % 3 != 0 || options.only_new && options.only_existing {
+    if args.is_empty() || !args.remaining().is_multiple_of(3) || options.only_new && options.only_existing {
         return Err(errors::SYNTAX);
     }
     let mut pairs = Vec::with_capacity(args.remaining() / 3);
@@ -481,19 +481,24 @@ fn search_as_said<'a>(
         if options.take(&mut args)? {
             continue;
         }
+        // A kind of origin or area may come again, and the last one counts, but not another kind.
+        let from_member = matches!(origin, None | Some(Origin::Member(_)));
+        let from_place = matches!(origin, None | Some(Origin::Place(_)));
+        let by_radius = matches!(area, None | Some((Shape::Radius(_), _)));
+        let by_box = matches!(area, None | Some((Shape::Box { .. }, _)));
         if target.is_some() && args.keyword("STOREDIST") {
             options.stores_distance = true;
-        } else if origin.is_none() && args.remaining() > 1 && args.keyword("FROMMEMBER") {
+        } else if from_member && args.remaining() > 1 && args.keyword("FROMMEMBER") {
             let member = args.bytes()?;
             if value.is_some_and(|value| value.score(member).is_none()) {
                 return Err(errors::no_such_member(member));
             }
             origin = Some(Origin::Member(member));
-        } else if origin.is_none() && args.remaining() > 2 && args.keyword("FROMLONLAT") {
+        } else if from_place && args.remaining() > 2 && args.keyword("FROMLONLAT") {
             origin = Some(Origin::Place(point(&mut args)?));
-        } else if area.is_none() && args.remaining() > 2 && args.keyword("BYRADIUS") {
+        } else if by_radius && args.remaining() > 2 && args.keyword("BYRADIUS") {
             area = Some(radius(&mut args)?);
-        } else if area.is_none() && args.remaining() > 3 && args.keyword("BYBOX") {
+        } else if by_box && args.remaining() > 3 && args.keyword("BYBOX") {
             area = Some(sides(&mut args)?);
         } else if area.is_none() && origin.is_none() && args.remaining() > 1 && args.keyword("BYPOLYGON") {
             area = Some(corners(&mut args)?);

@@ -274,7 +274,7 @@ fn move_access(_: Argv<'_>, nth: usize) -> &'static [&'static str] {
 }
 
 /// Which form a set takes.
-fn limits(ctx: &Context<'_>) -> SetLimits {
+pub(super) fn limits(ctx: &Context<'_>) -> SetLimits {
     let config = ctx.config();
     SetLimits {
         ints_max: config.set_max_intset_entries.unsigned_abs(),
@@ -412,7 +412,7 @@ fn srandmember(ctx: &mut Context<'_>, mut args: Args<'_>, reply: &mut dyn ReplyS
     if args.remaining() > 1 {
         return Err(errors::SYNTAX);
     }
-    let count = args.sample_count()?;
+    let count = args.symmetric_int()?;
     let Some(set) = ctx.set(key)? else {
         reply.array(0);
         return Ok(());

@@ -152,9 +152,9 @@ impl<'a> Args<'a> {
         parse_cursor(self.bytes()?).ok_or(errors::INVALID_CURSOR)
     }
 
-    /// Takes the next argument as how many random elements are wanted; negative: with repetitions.
-    pub fn sample_count(&mut self) -> Result<i64, CommandError> {
-        self.int().and_then(|n| if n == i64::MIN { Err(errors::SAMPLE_COUNT) } else { Ok(n) })
+    /// Takes the next argument as an integer whose negation is one too.
+    pub fn symmetric_int(&mut self) -> Result<i64, CommandError> {
+        self.int().and_then(|n| if n == i64::MIN { Err(errors::BELOW_LONG_MAX) } else { Ok(n) })
     }
 
     /// Takes the next argument if it is this keyword in any case. `word` is in upper case.

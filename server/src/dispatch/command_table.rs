@@ -24,6 +24,7 @@ const FAMILIES: &[&[CommandSpec]] = &[
     commands::zset::COMMANDS,
     commands::geo::COMMANDS,
     commands::generic::COMMANDS,
+    commands::dump::COMMANDS,
     commands::expire::COMMANDS,
     commands::connection::COMMANDS,
     commands::admin::COMMANDS,

@@ -274,7 +274,6 @@ impl<'c> Context<'c> {
 
     /// Random numbers for this run of the command: each call returns one below its argument, which is at
     /// least 1.
-    #[must_use]
     pub fn random(&self) -> impl FnMut(u64) -> u64 + use<> {
         // SplitMix64 from a seed that SipHash makes of the thread's random keys and a count of its uses.
         let mut state = RandomState::new().build_hasher().finish();

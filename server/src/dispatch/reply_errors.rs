@@ -29,8 +29,6 @@ pub const INCREMENT_OVERFLOW: CommandError = fixed("ERR increment or decrement w
 pub const OUT_OF_RANGE: CommandError = fixed("ERR value is out of range");
 pub const MUST_BE_POSITIVE: CommandError = fixed("ERR value is out of range, must be positive");
 pub const NAN_OR_INFINITY: CommandError = fixed("ERR value is NaN or Infinity");
-pub const SAMPLE_COUNT: CommandError =
-    fixed("ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807");
 pub const NUMFIELDS: CommandError =
     fixed("ERR numfields should be greater than 0 and match the provided number of fields");
 pub const NUMKEYS_NOT_POSITIVE: CommandError = fixed("ERR numkeys should be greater than 0");
@@ -304,11 +302,11 @@ pub fn no_group(key: &[u8], group: &[u8]) -> CommandError {
     CommandError::composed(format!("NOGROUP No such consumer group '{group}' for key name '{key}'"))
 }
 
-/// `ERR Unbalanced 'xread' list of streams: for each stream key an ID, '+', or '$' must be specified.`
+/// `ERR Unbalanced 'xread' list of streams: for each stream key an ID or '$' must be specified.`
 #[must_use]
-pub fn unbalanced_streams(command: &str, symbol: &str) -> CommandError {
+pub fn unbalanced_streams(command: &str, symbol: char) -> CommandError {
     CommandError::composed(format!(
-        "ERR Unbalanced '{command}' list of streams: for each stream key an {symbol} must be specified."
+        "ERR Unbalanced '{command}' list of streams: for each stream key an ID or '{symbol}' must be specified."
     ))
 }
 

@@ -7,12 +7,20 @@ use proptest::prelude::*;
 
 use super::*;
 
-fn text(bytes: &[u8]) -> DumpedValue<'_> {
-    DumpedValue::String(RdbString::Bytes(Cow::Borrowed(bytes)))
+fn text(bytes: &[u8]) -> RdbString<'_> {
+    RdbString::Bytes(Cow::Borrowed(bytes))
 }
 
-fn int(value: i64) -> DumpedValue<'static> {
-    DumpedValue::String(RdbString::Int(value))
+fn int(value: i64) -> RdbString<'static> {
+    RdbString::Int(value)
+}
+
+/// Reads the payload of a string.
+fn restore(payload: &[u8]) -> Result<RdbString<'_>, DumpError> {
+    match open(payload)? {
+        Dumped::String(string) => Ok(string),
+        Dumped::Collection(_) => Err(DumpError::BadData),
+    }
 }
 
 /// A payload around any bytes, with a right footer.

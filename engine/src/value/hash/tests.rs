@@ -291,7 +291,7 @@ impl Rig {
         assert_eq!(found, self.model);
         assert_eq!(self.hash.live_len(now_ms), self.model.len() as u64);
         assert_eq!(self.hash.fields(now_ms).count(), self.model.len());
-        assert_eq!(self.hash.is_vacant(), self.hash.len() == 0);
+        assert_eq!(self.hash.is_vacant(), self.hash.is_empty());
         let earliest = self.hash.fields(0).filter_map(|field| field.deadline).min();
         assert_eq!(self.hash.next_deadline(), earliest);
         for n in 0..=u8::MAX {

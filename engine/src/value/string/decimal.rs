@@ -119,8 +119,6 @@ pub(super) struct Format {
     exponent_max: i64,
 }
 
-/// The 64-bit format of IEEE 754.
-pub(super) const DOUBLE: Format = Format { mantissa_bits: 53, exponent_min: -1074, exponent_max: 971 };
 /// The 80-bit format of the x87, C's `long double` on x86-64.
 pub(super) const EXTENDED: Format = Format { mantissa_bits: 64, exponent_min: -16_445, exponent_max: 16_320 };
 
@@ -315,6 +313,9 @@ impl Natural {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    /// The 64-bit format of IEEE 754, for which the standard library knows the answers.
+    const DOUBLE: Format = Format { mantissa_bits: 53, exponent_min: -1074, exponent_max: 971 };
 
     fn as_double(text: &str) -> Option<(u64, i32)> {
         let Some(Number::Decimal(decimal)) = scan(text.as_bytes()) else {

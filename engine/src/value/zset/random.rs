@@ -18,12 +18,7 @@ impl ZSetValue {
 
     /// Puts up to `count` different elements; each subset of that size is as likely as any other.
     /// They come in the order of their ranks. O(count log n), at most O(n).
-    pub fn random_subset(
-        &self,
-        count: u64,
-        random: Random<'_>,
-        put: &mut dyn FnMut(Element<'_>),
-    ) {
+    pub fn random_subset(&self, count: u64, random: Random<'_>, put: &mut dyn FnMut(Element<'_>)) {
         let len = self.len();
         if count >= len {
             return self.iter().for_each(put);
@@ -53,12 +48,7 @@ impl ZSetValue {
     }
 
     /// Puts `count` elements, each chosen among all.
-    pub fn random_elements(
-        &self,
-        count: u64,
-        random: Random<'_>,
-        put: &mut dyn FnMut(Element<'_>),
-    ) {
+    pub fn random_elements(&self, count: u64, random: Random<'_>, put: &mut dyn FnMut(Element<'_>)) {
         let len = self.len();
         if len == 0 {
             return;

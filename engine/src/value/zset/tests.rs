@@ -5,9 +5,9 @@ use std::ops::{ControlFlow, Range};
 
 use proptest::prelude::*;
 
-use crate::value::sample::tests::random_from;
 use super::score::order_key;
 use super::*;
+use crate::value::sample::tests::random_from;
 
 const ALWAYS_LARGE: Limits = Limits { entries: 0, member_bytes: 64 };
 const OFTEN_LARGE: Limits = Limits { entries: 6, member_bytes: 12 };
@@ -578,9 +578,9 @@ fn elements_take_few_bytes() {
     assert!(value.heap_bytes() <= 170, "{} bytes for 10 members", value.heap_bytes());
     assert!(size_of::<ZSetValue>() <= 24);
     let mut large = ZSetValue::default();
-    let mut random = numbers(7);
+    let mut random = random_from(7);
     for index in 0..100_000u64 {
-        let score = (random() >> 11) as f64 / 1024.0;
+        let score = random(1 << 53) as f64 / 1024.0;
         add(&mut large, &[(score, &format!("member:{index:09}"))], &Limits::default());
     }
     let bytes = large.heap_bytes() as u64 / large.len();

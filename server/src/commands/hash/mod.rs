@@ -405,7 +405,7 @@ pub(crate) const COMMANDS: &[CommandSpec] = &[
 ];
 
 /// How large a hash may be before it becomes a tree.
-fn limits(ctx: &Context<'_>) -> HashLimits {
+pub(super) fn limits(ctx: &Context<'_>) -> HashLimits {
     let config = ctx.config();
     HashLimits {
         entries_max: config.hash_max_listpack_entries.unsigned_abs(),
@@ -612,7 +612,7 @@ fn hrandfield(ctx: &mut Context<'_>, mut args: Args<'_>, reply: &mut dyn ReplySi
         reply.bulk_or_null(field.map(|field| field.name));
         return Ok(());
     }
-    let count = args.sample_count()?;
+    let count = args.symmetric_int()?;
     let with_values = !args.is_empty();
     if with_values && !(args.keyword("WITHVALUES") && args.is_empty()) {
         return Err(errors::SYNTAX);

@@ -300,7 +300,7 @@ fn move_access(_: Argv<'_>, key: usize) -> &'static [&'static str] {
 }
 
 /// The limit of packed lists, as configured.
-fn limits(ctx: &Context<'_>) -> ListLimits {
+pub(super) fn limits(ctx: &Context<'_>) -> ListLimits {
     ListLimits { listpack_size: ctx.config().list_max_listpack_size }
 }
 
@@ -387,11 +387,16 @@ fn rpop(ctx: &mut Context<'_>, args: Args<'_>, reply: &mut dyn ReplySink) -> Com
     pop(ctx, args, End::Back, reply)
 }
 
+/// How many elements to pop. All that is wrong with it gets one text.
+fn pop_count(text: &[u8]) -> Result<u64, CommandError> {
+    parse_int(text).and_then(|n| u64::try_from(n).ok()).ok_or(errors::MUST_BE_POSITIVE)
+}
+
 fn pop(ctx: &mut Context<'_>, mut args: Args<'_>, end: End, reply: &mut dyn ReplySink) -> CommandResult {
     let (key, limits) = (args.key()?, limits(ctx));
     let count = match args.is_empty() {
         true => None,
-        false => Some(u64::try_from(args.int()?).map_err(|_| errors::MUST_BE_POSITIVE)?),
+        false => Some(pop_count(args.bytes()?)?),
     };
     let Some(list) = ctx.list(key)? else {
         if count.is_some() {
@@ -548,7 +553,7 @@ fn linsert(ctx: &mut Context<'_>, mut args: Args<'_>, reply: &mut dyn ReplySink)
 /// `LREM key count element`
 fn lrem(ctx: &mut Context<'_>, mut args: Args<'_>, reply: &mut dyn ReplySink) -> CommandResult {
     let (key, limits) = (args.key()?, limits(ctx));
-    let (count, element) = (symmetric(&mut args)?, args.bytes()?);
+    let (count, element) = (args.symmetric_int()?, args.bytes()?);
     let Some(list) = ctx.list(key)? else {
         reply.integer(0);
         return Ok(());
@@ -561,14 +566,6 @@ fn lrem(ctx: &mut Context<'_>, mut args: Args<'_>, reply: &mut dyn ReplySink) ->
     }
     reply.integer(removed as i64);
     Ok(())
-}
-
-/// Takes an integer whose negation is one too.
-fn symmetric(args: &mut Args<'_>) -> Result<i64, CommandError> {
-    match args.int()? {
-        i64::MIN => Err(errors::BELOW_LONG_MAX),
-        value => Ok(value),
-    }
 }
 
 /// `LTRIM key start stop`
@@ -596,7 +593,7 @@ fn lpos(ctx: &mut Context<'_>, mut args: Args<'_>, reply: &mut dyn ReplySink) ->
     while !args.is_empty() {
         let word = if args.remaining() > 1 { args.one_of(&["RANK", "COUNT", "MAXLEN"]) } else { None };
         match word {
-            Some(0) => rank = symmetric(&mut args)?,
+            Some(0) => rank = args.symmetric_int()?,
             Some(1) => count = Some(positive(&mut args, errors::LPOS_COUNT)?),
             Some(_) => max_len = positive(&mut args, errors::LPOS_MAXLEN)?,
             None => return Err(errors::SYNTAX),

@@ -130,8 +130,7 @@ impl<'a> ReadOptions<'a> {
         }
         let words = args.rest();
         if !words.len().is_multiple_of(2) {
-            let (command, symbol) =
-                if of_group { ("xreadgroup", "ID or '>'") } else { ("xread", "ID, '+', or '$'") };
+            let (command, symbol) = if of_group { ("xreadgroup", '>') } else { ("xread", '$') };
             return Err(errors::unbalanced_streams(command, symbol));
         }
         if of_group && options.group.is_none() {

@@ -26,7 +26,7 @@ pub(super) fn zadd(ctx: &mut Context<'_>, mut args: Args<'_>, reply: &mut dyn Re
         }
     }
     let count = args.remaining() / 2;
-    if args.is_empty() || args.remaining() % 2 != 0 {
+    if args.is_empty() || !args.remaining().is_multiple_of(2) {
         return Err(errors::SYNTAX);
     }
     if options.only_new && options.only_existing {

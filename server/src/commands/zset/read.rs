@@ -1,11 +1,10 @@
 //! Commands that look members up, count them, and walk over them.
 
-use lux_engine::value::string::number::{parse_int, push_double};
+use lux_engine::value::string::number::push_double;
 use lux_engine::value::zset::{Element, LexRange, ScoreRange};
 
 use super::{write_element, write_elements};
-use crate::commands::generic::{SCAN_COUNT, matches};
-use crate::dispatch::args::Args;
+use crate::dispatch::args::{Args, ScanOptions, Scanned};
 use crate::dispatch::context::Context;
 use crate::dispatch::reply::{CommandResult, ReplySink};
 use crate::dispatch::reply_errors as errors;
@@ -116,7 +115,7 @@ pub(super) fn zrandmember(
         reply.bulk_or_null(element.map(|element| element.member));
         return Ok(());
     }
-    let count = args.int_within(-i64::MAX, i64::MAX)?;
+    let count = args.symmetric_int()?;
     let with_scores = args.keyword("WITHSCORES");
     args.finish()?;
     if with_scores && count.unsigned_abs() > i64::MAX.unsigned_abs() / 2 {
@@ -145,38 +144,27 @@ pub(super) fn zrandmember(
 
 /// `ZSCAN key cursor [MATCH pattern] [COUNT count] [NOSCORES]`
 pub(super) fn zscan(ctx: &mut Context<'_>, mut args: Args<'_>, reply: &mut dyn ReplySink) -> CommandResult {
-    let key = args.key()?;
-    let cursor = args.cursor()?;
-    let (mut pattern, mut count, mut with_scores) = (None, SCAN_COUNT, true);
-    while !args.is_empty() {
-        match args.one_of(&["COUNT", "MATCH", "NOSCORES"]) {
-            Some(0) => {
-                count = parse_int(args.bytes()?).ok_or(errors::NOT_AN_INTEGER)?;
-                if count < 1 {
-                    return Err(errors::SYNTAX);
-                }
-            }
-            Some(1) => pattern = Some(args.bytes()?),
-            Some(_) => with_scores = false,
-            None => return Err(errors::SYNTAX),
-        }
-    }
+    let (key, cursor) = (args.key()?, args.cursor()?);
+    reply.array(2);
+    let Some(value) = ctx.zset(key)? else {
+        reply.bulk(b"0");
+        reply.array(0);
+        return Ok(());
+    };
+    let options = ScanOptions::parse(args, Scanned::SortedSet)?;
     // Texts of members and scores, in the order of the reply; they are counted before they are written.
     let (mut texts, mut ends) = (Vec::new(), Vec::new());
-    let next = ctx.zset(key)?.map_or(0, |value| {
-        value.scan(cursor, count.unsigned_abs(), &mut |element| {
-            if pattern.is_some_and(|pattern| !matches(pattern, element.member)) {
-                return;
-            }
-            texts.extend_from_slice(element.member);
+    let next = value.scan(cursor, options.count, &mut |element| {
+        if !options.shows(element.member) {
+            return;
+        }
+        texts.extend_from_slice(element.member);
+        ends.push(texts.len());
+        if !options.names_only {
+            push_double(&mut texts, element.score);
             ends.push(texts.len());
-            if with_scores {
-                push_double(&mut texts, element.score);
-                ends.push(texts.len());
-            }
-        })
+        }
     });
-    reply.array(2);
     reply.bulk(next.to_string().as_bytes());
     reply.array(ends.len());
     let mut start = 0;
