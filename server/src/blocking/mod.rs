@@ -77,15 +77,7 @@ pub struct Blocking {
 
 impl Default for Blocking {
     fn default() -> Self {
-        let queues = (0..DATABASE_COUNT).map(|_| HashMap::new()).collect();
-        let registry = Registry {
-            last_ticket: 0,
-            entries: HashMap::new(),
-            clients: HashMap::new(),
-            queues,
-            claims: HashMap::new(),
-        };
-        Blocking { registry: Mutex::new(registry) }
+        Blocking { registry: Mutex::new(Registry::new()) }
     }
 }
 
@@ -143,18 +135,6 @@ impl Blocking {
         keys.dedup();
         keys.iter().for_each(|key| engine.watch(key));
         let wake = Arc::new(Notify::new());
-        let mut registry = self.registry.lock();
-        registry.last_ticket += 1;
-        let ticket = registry.last_ticket;
-        for key in &keys {
-            let queue = registry.queue(db, key);
-            queue.waiters.insert(ticket);
-            if queue.pass.is_some() {
-                // It ends before the new one, who leaves what there is to those of the pass.
-                queue.signal.add(Change::Any, None);
-            }
-        }
-        registry.clients.insert(client, ticket);
         let entry = Entry {
             client,
             db,
@@ -167,8 +147,7 @@ impl Blocking {
             unblocked: None,
             wake: wake.clone(),
         };
-        registry.entries.insert(ticket, entry);
-        drop(registry);
+        let ticket = self.registry.lock().enter(entry);
         Waiter { blocking: self.clone(), engine: engine.clone(), ticket, wake, memo, turn: None }
     }
 
@@ -176,12 +155,8 @@ impl Blocking {
     /// waiter: than a command that just came.
     #[must_use]
     pub fn is_behind(&self, waiter: Option<&Waiter>, db: DbIndex, key: &[u8], lane: &Lane) -> bool {
-        let registry = self.registry.lock();
-        let Some(queue) = registry.queues[usize::from(db.0)].get(key) else { return false };
         let own = waiter.map_or(Ticket::MAX, |waiter| waiter.ticket);
-        queue.waiters.range(..own).any(|ticket| {
-            registry.entries.get(ticket).is_some_and(|entry| entry.lane == *lane && entry.unblocked.is_none())
-        })
+        self.registry.lock().is_behind(own, db, key, lane)
     }
 
     /// Hears what a commit changed. Runs on the committing thread.
@@ -234,8 +209,45 @@ impl Blocking {
 }
 
 impl Registry {
-    fn queue(&mut self, db: DbIndex, key: &Key) -> &mut Queue {
-        self.queues[usize::from(db.0)].entry(key.clone()).or_default()
+    fn new() -> Self {
+        Registry {
+            last_ticket: 0,
+            entries: HashMap::new(),
+            clients: HashMap::new(),
+            queues: (0..DATABASE_COUNT).map(|_| HashMap::new()).collect(),
+            claims: HashMap::new(),
+        }
+    }
+
+    fn enter(&mut self, entry: Entry) -> Ticket {
+        self.last_ticket += 1;
+        let ticket = self.last_ticket;
+        for key in &entry.keys {
+            let queue = self.queues[usize::from(entry.db.0)].entry(key.clone()).or_default();
+            queue.waiters.insert(ticket);
+            if queue.pass.is_some() {
+                // It ends before the new one, who leaves what there is to those of the pass.
+                queue.signal.add(Change::Any, None);
+            }
+        }
+        self.clients.insert(entry.client, ticket);
+        self.entries.insert(ticket, entry);
+        ticket
+    }
+
+    /// The next turn that a waiter has.
+    fn take_turn(&mut self, ticket: Ticket) -> Option<Turn> {
+        let entry = self.entries.get_mut(&ticket)?;
+        let turn = entry.turns.pop_front()?;
+        entry.current = Some(turn.key.clone());
+        Some(turn)
+    }
+
+    fn is_behind(&self, own: Ticket, db: DbIndex, key: &[u8], lane: &Lane) -> bool {
+        let Some(queue) = self.queues[usize::from(db.0)].get(key) else { return false };
+        queue.waiters.range(..own).any(|ticket| {
+            self.entries.get(ticket).is_some_and(|entry| entry.lane == *lane && entry.unblocked.is_none())
+        })
     }
 
     /// A commit changed a key: if somebody waits for it, turns are given and the commit has a wave.
@@ -289,6 +301,14 @@ impl Registry {
         if queue.is_idle() {
             queues.remove(key);
         }
+    }
+
+    /// A waiter looked, at first or in its turn, and stays.
+    fn found_nothing(&mut self, ticket: Ticket) {
+        if let Some(entry) = self.entries.get_mut(&ticket) {
+            entry.has_looked = true;
+        }
+        self.end_turn(ticket, true);
     }
 
     /// The turn of a waiter is over. It `found_nothing`: nor would the rest of its lane.
@@ -364,24 +384,16 @@ impl Waiter {
 
     fn next_call(&mut self) -> Option<Call> {
         let mut registry = self.blocking.registry.lock();
-        let entry = registry.entries.get_mut(&self.ticket)?;
-        if let Some(how) = entry.unblocked {
+        if let Some(how) = registry.entries.get(&self.ticket)?.unblocked {
             return Some(Call::Unblocked(how));
         }
-        let turn = entry.turns.pop_front()?;
-        entry.current = Some(turn.key.clone());
-        self.turn = Some(turn);
+        self.turn = Some(registry.take_turn(self.ticket)?);
         Some(Call::Turn)
     }
 
     /// The command ran and found nothing: its first look since it entered, or its turn.
     pub fn found_nothing(&mut self) {
-        let mut registry = self.blocking.registry.lock();
-        if let Some(entry) = registry.entries.get_mut(&self.ticket) {
-            entry.has_looked = true;
-        }
-        registry.end_turn(self.ticket, true);
-        drop(registry);
+        self.blocking.registry.lock().found_nothing(self.ticket);
         self.turn = None;
     }
 

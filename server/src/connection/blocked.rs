@@ -1,9 +1,9 @@
 //! A connection whose command waits for keys.
 //!
 //! The request is copied, so that the connection owns no buffers while it waits, unless the client sent
-//! more behind it. Every turn runs the copy. What the client sends meanwhile is kept, up to the room of
-//! an ordinary buffer; beyond that it stays in the socket, and whether the client is still there is asked
-//! for now and then.
+//! more behind it. Every turn runs the copy. What the client sends meanwhile is kept, up to
+//! [`AHEAD_BYTES_MAX`]; beyond that it stays in the socket, and whether the client is still there is asked for
+//! now and then.
 
 use std::future::poll_fn;
 use std::io;
@@ -24,6 +24,9 @@ use crate::dispatch::reply::ReplySink;
 use crate::session::Protocol;
 use crate::state::Phase;
 
+/// What is read ahead of a command that waits. The end of a connection comes behind its last byte, so what is
+/// read less is noticed less.
+const AHEAD_BYTES_MAX: usize = 1 << 20;
 /// How often a client that sent much ahead is looked after.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
@@ -79,6 +82,10 @@ impl Connection {
         self.session.handle.is_blocked.store(true, Relaxed);
         let why = match self.until_woken().await? {
             Woken::Called(Call::Turn) => {
+                // Who left a moment ago must not take anything along.
+                if self.stream.is_hung_up() {
+                    return Err(End::Closed);
+                }
                 self.start_again();
                 return Ok(true);
             }
@@ -154,7 +161,7 @@ async fn read_ahead(
     workspace: &mut Option<Box<Workspace>>,
     pool: &Pool,
 ) -> io::Result<usize> {
-    while workspace.as_ref().is_some_and(|workspace| workspace.input.free_bytes() == 0) {
+    while workspace.as_ref().is_some_and(|workspace| workspace.input.filled().len() >= AHEAD_BYTES_MAX) {
         tokio::time::sleep(LOOK_EVERY).await;
         if stream.is_hung_up() {
             return Ok(0);
