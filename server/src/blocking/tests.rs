@@ -93,7 +93,8 @@ fn lanes_do_not_wait_for_each_other() {
     let group = |name: &str| Lane::Group(Arc::from(name.as_bytes()));
     let list = rig.wait(Lane::List, &["k"]);
     let readers = [rig.wait(Lane::Readers, &["k"]), rig.wait(Lane::Readers, &["k"])];
-    let (a, a2, b) = (rig.wait(group("a"), &["k"]), rig.wait(group("a"), &["k"]), rig.wait(group("b"), &["k"]));
+    let (a, a2, b) =
+        (rig.wait(group("a"), &["k"]), rig.wait(group("a"), &["k"]), rig.wait(group("b"), &["k"]));
     rig.commit("k", Change::Any);
     assert_eq!(rig.called(), [list]);
     rig.in_vain(list);

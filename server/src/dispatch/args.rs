@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use lux_engine::glob::{self, Case};
+use lux_engine::value::string::number::LongDouble;
 pub use lux_engine::value::string::number::{parse_double as parse_float, parse_int};
 
 use super::reply::CommandError;
@@ -128,14 +129,9 @@ impl<'a> Args<'a> {
     /// Takes the next argument as a time-out in seconds with decimals. `None`: for ever.
     pub fn timeout(&mut self, now_ms: u64) -> Result<Option<Duration>, CommandError> {
         let text = self.bytes()?;
-        // What is too large or too small for a double is a number all the same.
-        let wide = || std::str::from_utf8(text).ok()?.parse::<f64>().ok().filter(|wide| !wide.is_nan());
-        let millis = match (parse_float(text), wide()) {
-            (Some(seconds), _) => (seconds * 1000.0).ceil(),
-            (None, Some(0.0)) => f64::from(u8::from(!text.starts_with(b"-"))),
-            (None, Some(infinite)) => infinite,
-            (None, None) => return Err(errors::TIMEOUT_NOT_A_FLOAT),
-        };
+        let seconds = LongDouble::parse(text).ok_or(errors::TIMEOUT_NOT_A_FLOAT)?.magnitude();
+        let sign = if text.starts_with(b"-") { -1.0 } else { 1.0 };
+        let millis = (seconds * 1000.0 * sign).ceil();
         if millis > i64::MAX as f64 {
             return Err(errors::TIMEOUT_OUT_OF_RANGE);
         }
@@ -294,6 +290,31 @@ mod tests {
             assert!(args.finish().is_ok());
             assert!(args.bytes().is_err());
         });
+    }
+
+    #[test]
+    fn time_outs_are_rounded_up_and_bounded() {
+        let read = |text| with_args(&["BLPOP", text], |mut args| args.timeout(1_700_000_000_000));
+        let millis = |text| read(text).expect(text).map(|timeout| timeout.as_millis());
+        assert_eq!(millis("0"), None);
+        assert_eq!(millis("-0.0001"), None, "less than a millisecond below zero is zero");
+        assert_eq!(millis("1e-400"), Some(1));
+        assert_eq!(millis("0.0001"), Some(1));
+        assert_eq!(millis("0.001"), Some(1));
+        assert_eq!(millis("1.5"), Some(1500));
+        assert_eq!(millis("0x10"), Some(16_000));
+        for (text, error) in [
+            ("x", errors::TIMEOUT_NOT_A_FLOAT),
+            ("nan", errors::TIMEOUT_NOT_A_FLOAT),
+            ("-1", errors::TIMEOUT_NEGATIVE),
+            ("-inf", errors::TIMEOUT_NEGATIVE),
+            ("inf", errors::TIMEOUT_OUT_OF_RANGE),
+            ("1e400", errors::TIMEOUT_OUT_OF_RANGE),
+            ("0x7FFFFFFFFFFFFF", errors::TIMEOUT_OUT_OF_RANGE),
+            ("9223372036854775.8", errors::TIMEOUT_OUT_OF_RANGE),
+        ] {
+            assert_eq!(read(text).map_err(|error| error.to_string()), Err(error.to_string()), "{text}");
+        }
     }
 
     #[test]

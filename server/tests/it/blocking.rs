@@ -350,9 +350,8 @@ fn linked_moves_are_over_when_the_push_is_answered() {
     const LINKS: usize = 40;
     for program in both() {
         let mut rig = Rig::start(program, &[]);
-        let mut clients: Vec<Client> = (0..LINKS)
-            .map(|n| rig.block(&format!("BLMOVE list{n} list{} LEFT RIGHT 0", n + 1)))
-            .collect();
+        let mut clients: Vec<Client> =
+            (0..LINKS).map(|n| rig.block(&format!("BLMOVE list{n} list{} LEFT RIGHT 0", n + 1))).collect();
         let mut frame = Vec::new();
         encode_command(&mut frame, &["RPUSH", "list0", "v"]);
         encode_command(&mut frame, &["LRANGE", &format!("list{LINKS}"), "0", "-1"]);
@@ -370,10 +369,11 @@ fn linked_moves_are_over_when_the_push_is_answered() {
 fn circular_moves_end() {
     for program in both() {
         let mut rig = Rig::start(program, &[]);
-        let mut clients: Vec<Client> = ["BLMOVE a b LEFT RIGHT 0", "BLMOVE b c LEFT RIGHT 0", "BLMOVE c a LEFT RIGHT 0"]
-            .into_iter()
-            .map(|line| rig.block(line))
-            .collect();
+        let mut clients: Vec<Client> =
+            ["BLMOVE a b LEFT RIGHT 0", "BLMOVE b c LEFT RIGHT 0", "BLMOVE c a LEFT RIGHT 0"]
+                .into_iter()
+                .map(|line| rig.block(line))
+                .collect();
         assert_eq!(rig.call("RPUSH a v"), Reply::Int(1));
         assert_eq!(rig.call("LRANGE a 0 -1"), Reply::Array(vec![bulk("v")]), "{program:?}");
         for client in &mut clients {
@@ -453,9 +453,11 @@ fn cold_keys_are_served() {
         let mut list = rig.block(&format!("BLPOP other{n} list{n} 0"));
         let mut moved = rig.block(&format!("BLMOVE from{n} to LEFT RIGHT 0"));
         let mut zset = rig.block(&format!("BZPOPMAX zset{n} 0"));
-        for line in
-            [format!("RENAME source{n} list{n}"), format!("COPY list{n} from{n}"), format!("RENAME scores{n} zset{n}")]
-        {
+        for line in [
+            format!("RENAME source{n} list{n}"),
+            format!("COPY list{n} from{n}"),
+            format!("RENAME scores{n} zset{n}"),
+        ] {
             assert!(!rig.call(&line).is_error(), "{line}");
         }
         assert_eq!(list.read_reply().expect("a reply"), pair(&format!("list{n}"), &n.to_string()));
@@ -479,12 +481,15 @@ fn a_crash_neither_loses_nor_repeats() {
         for round in 0..4 {
             let address = server.address();
             let results = thread::scope(|scope| {
-                let consumers: Vec<_> = (0..3).map(|_| scope.spawn(move || pop_until_crash(address))).collect();
+                let consumers: Vec<_> =
+                    (0..3).map(|_| scope.spawn(move || pop_until_crash(address))).collect();
                 let pusher = scope.spawn(move || push_until_crash(address, round));
                 thread::sleep(Duration::from_millis(400));
                 server.kill9();
-                let popped: Vec<String> =
-                    consumers.into_iter().flat_map(|consumer| consumer.join().expect("it only reads")).collect();
+                let popped: Vec<String> = consumers
+                    .into_iter()
+                    .flat_map(|consumer| consumer.join().expect("it only reads"))
+                    .collect();
                 (pusher.join().expect("it only writes"), popped)
             });
             let ((acknowledged, sent), popped) = results;
@@ -543,8 +548,9 @@ fn all_readers_of_a_stream_are_served() {
             assert_eq!(stream.elements().expect("a pair")[0], bulk("s"));
         }
         rig.call("XGROUP CREATE s g $");
-        let mut members: Vec<Client> =
-            (0..12).map(|n| rig.block(&format!("XREADGROUP GROUP g c{n} COUNT 1 BLOCK 0 STREAMS s >"))).collect();
+        let mut members: Vec<Client> = (0..12)
+            .map(|n| rig.block(&format!("XREADGROUP GROUP g c{n} COUNT 1 BLOCK 0 STREAMS s >")))
+            .collect();
         assert_eq!(info(&mut rig.control, "blocked_clients"), 12);
         for n in 2..8 {
             rig.call(&format!("XADD s 1-{n} f v"));
@@ -577,8 +583,12 @@ fn the_numbers_of_info_are_right() {
             rig.block("XREAD BLOCK 100000 STREAMS s $"),
         ];
         let numbers = |rig: &mut Rig| {
-            let fields =
-                ["blocked_clients", "clients_in_timeout_table", "total_blocking_keys", "total_blocking_keys_on_nokey"];
+            let fields = [
+                "blocked_clients",
+                "clients_in_timeout_table",
+                "total_blocking_keys",
+                "total_blocking_keys_on_nokey",
+            ];
             fields.map(|field| info(&mut rig.control, field))
         };
         assert_eq!(numbers(&mut rig), [5, 2, 5, 1], "{program:?}");
