@@ -260,7 +260,9 @@ impl Connection {
                     }
                 }
             }
-            self.settle().await;
+            if self.session.claim.is_some() || self.session.waiter.is_some() {
+                self.settle().await;
+            }
             if self.state.evict_always.load(Relaxed) {
                 self.evict_everything().await;
             }

@@ -108,7 +108,9 @@ pub fn execute(
         session.resume = None;
     }
     session.handle.last_command.store(command.id, Relaxed);
-    if let Some(block) = session.block.take() {
+    if session.block.is_some()
+        && let Some(block) = session.block.take()
+    {
         reply.rewind(mark);
         worker.stopwatch.pause();
         return Step::Block(block);
