@@ -14,7 +14,8 @@
 //!
 //! Kept from Redis on purpose: an empty text matches only the empty pattern (callers treat the lone
 //! `*` as "everything" before they come here), a reversed range is turned round, ranges compare
-//! bytes as signed, and an escaped byte inside a class is compared with its case.
+//! bytes as signed, an escaped byte inside a class is compared with its case, and a pattern that needs more
+//! than [`STARS_MAX`] stars to match matches nothing.
 
 /// Whether ASCII letters are told apart by case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +26,9 @@ pub enum Case {
     Insensitive,
 }
 
+/// As deep as Redis's matcher recurses.
+const STARS_MAX: usize = 1000;
+
 /// Tells whether `text` as a whole matches `pattern`.
 #[must_use]
 pub fn is_match(pattern: &[u8], text: &[u8], case: Case) -> bool {
@@ -34,6 +38,7 @@ pub fn is_match(pattern: &[u8], text: &[u8], case: Case) -> bool {
     let (mut p, mut t) = (0, 0);
     // Where to go on after a mismatch: behind the latest star, and the text position it covers up to.
     let mut retry: Option<(usize, usize)> = None;
+    let mut stars = 0;
     loop {
         if pattern.get(p) == Some(&b'*') {
             while pattern.get(p) == Some(&b'*') {
@@ -43,6 +48,10 @@ pub fn is_match(pattern: &[u8], text: &[u8], case: Case) -> bool {
                 return true;
             }
             retry = Some((p, t));
+            stars += 1;
+            if stars > STARS_MAX {
+                return false;
+            }
             continue;
         }
         let Some(&byte) = text.get(t) else {
@@ -135,6 +144,14 @@ mod tests {
 
     fn matches(pattern: &str, text: &str) -> bool {
         is_match(pattern.as_bytes(), text.as_bytes(), Case::Sensitive)
+    }
+
+    #[test]
+    fn a_pattern_has_as_many_stars_as_redis_takes() {
+        let text = "a".repeat(5000);
+        assert!(matches(&"*a".repeat(STARS_MAX), &text));
+        assert!(!matches(&"*a".repeat(STARS_MAX + 1), &text));
+        assert!(matches(&"*".repeat(5000), &text), "a run of stars is one");
     }
 
     #[test]

@@ -3,6 +3,11 @@
 //! Dumping walks a collection and costs O(n). Loading makes one element at a time part of a new
 //! collection, as commands would: what limits say of its encoding is decided here and nowhere else.
 //! Fields of a hash that have run out are dumped, since they are still stored, and not loaded.
+//!
+//! A loaded collection takes memory for what the payload unpacks to: compressed parts may be 88 times as
+//! long as their bytes. Streams could be more, since entries of a node share the names of their fields and
+//! a few bytes each would repeat long ones: one that takes more than [`STREAM_BYTES_FREE`] and
+//! [`STREAM_GROWTH_MAX`] times its payload is refused. Nodes as servers write them stay far below.
 
 use super::sink::{ConsumerState, EntryFields, EntryId, GroupState, ObjectSink, PendingEntry, StreamState};
 use super::{
@@ -17,6 +22,11 @@ use crate::value::set::{Member, SetBuilder, SetLimits};
 use crate::value::stream::edit::StreamEdit;
 use crate::value::stream::{NewId, StreamId, StreamLimits, StreamValue};
 use crate::value::zset;
+
+/// What a loaded stream may take however short its payload is, in bytes.
+const STREAM_BYTES_FREE: usize = 16 << 20;
+/// How many times its payload's length a loaded stream may take beyond that.
+const STREAM_GROWTH_MAX: usize = 256;
 
 /// Which encodings loaded collections get.
 #[derive(Clone, Copy, Debug, Default)]
@@ -131,7 +141,9 @@ pub fn load_collection(
             Ok(Collection::List(sink.value))
         }
         ObjectKind::Stream => {
-            let mut sink = StreamSink::default();
+            let bytes_max = dumped.payload_len().saturating_mul(STREAM_GROWTH_MAX);
+            let bytes_max = bytes_max.saturating_add(STREAM_BYTES_FREE);
+            let mut sink = StreamSink { bytes_max, ..StreamSink::default() };
             dumped.read_into(&mut sink)?;
             if sink.is_wrong { Err(DumpError::BadData) } else { Ok(Collection::Stream(sink.value)) }
         }
@@ -183,10 +195,12 @@ impl ObjectSink for ListSink {
     }
 }
 
-/// Builds a stream by edits. Groups and consumers are numbered as they come.
+/// Builds a stream by edits. Groups and consumers are numbered as they come. Once something was wrong it
+/// does nothing more.
 #[derive(Default)]
 struct StreamSink {
     value: StreamValue,
+    bytes_max: usize,
     edit: Vec<u8>,
     /// Groups so far; the latest has the number below.
     groups: u32,
@@ -198,6 +212,9 @@ struct StreamSink {
 
 impl StreamSink {
     fn make(&mut self, edit: StreamEdit<'_>) {
+        if self.is_wrong {
+            return;
+        }
         self.edit.clear();
         edit.put(&mut self.edit);
         self.is_wrong |= self.value.apply(&self.edit).is_err();
@@ -214,12 +231,17 @@ impl StreamSink {
 
 impl ObjectSink for StreamSink {
     fn entry(&mut self, id: EntryId, fields: EntryFields<'_>) {
+        if self.is_wrong {
+            return;
+        }
         let texts: Vec<_> = fields.iter().collect();
         let pairs = texts.iter().map(|(name, value)| (name.as_ref(), value.as_ref()));
         self.edit.clear();
         let id = NewId::Explicit(id_in(id));
         let planned = self.value.plan_add(id, pairs, None, 0, StreamLimits::default(), &mut self.edit);
-        self.is_wrong |= planned.is_err() || self.value.apply(&self.edit).is_err();
+        self.is_wrong |= planned.is_err()
+            || self.value.apply(&self.edit).is_err()
+            || self.value.encoded_len() > self.bytes_max;
     }
 
     fn stream(&mut self, state: StreamState) {

@@ -231,6 +231,11 @@ impl DumpedCollection<'_> {
         self.value_type.kind()
     }
 
+    /// Bytes of the payload that hold it.
+    pub(super) fn payload_len(&self) -> usize {
+        self.reader.len()
+    }
+
     /// How much a sink will get.
     #[must_use]
     pub fn totals(&self) -> Totals {

@@ -42,6 +42,11 @@ impl<'a> RdbReader<'a> {
         Ok(RdbReader { rest, version })
     }
 
+    /// Bytes that are left.
+    pub(super) fn len(&self) -> usize {
+        self.rest.len()
+    }
+
     /// Reads which type the value is of.
     ///
     /// # Errors

@@ -5,6 +5,10 @@
 //! key's row; the reaper loads them, in deadline order, shortly before they are due. A hint is
 //! only a hint: the key's header decides, and a wrong hint is removed.
 //!
+//! Elements with deadlines of their own (fields of a hash) have the same: the soonest one of a key is
+//! watched or has a hint row, which says that the key's elements are to be looked at. The hint of a hash
+//! that was copied as a whole comes before all others, since nobody knows its deadlines yet.
+//!
 //! The reaper deletes by ordinary commits (operation `expired`) of at most [`SLICE`] keys, so
 //! events, counters, log and replay agree. It stands still while the wall clock is suspect.
 
@@ -16,16 +20,20 @@ use std::time::Duration;
 use crate::env::Clock;
 use crate::error::{Error, Result};
 use crate::failpoint::Break;
-use crate::ids::{DbId, ExpireAt, ShardId};
+use crate::ids::{DbId, DbIndex, ExpireAt, ShardId};
 use crate::keyspace::entry::{BodyRef, Entry, flag};
 use crate::keyspace::store::{DATABASES, NEAR_MS, Store};
 use crate::tier::promote::Depth;
 use crate::tier::{Family, schema};
-use crate::txn::{CommitError, Core, Mode, Scratch, Wait};
-use crate::value::Value;
+use crate::txn::{CommitError, Core, Found, Interrupt, Mode, Scratch, Txn, ValueRef, Wait};
+use crate::value::collection::Collection;
+use crate::value::{TypeTag, Value};
+use crate::wal::effect::Operation;
 
 /// Most keys that one commit expires.
 const SLICE: usize = 64;
+/// Most elements of one key that one commit expires.
+const ELEMENTS_SLICE: u64 = 512;
 /// How far ahead hints are loaded.
 const AHEAD_MS: u64 = 2_000;
 /// Most hints loaded at once; the rest follows when these are gone.
@@ -69,6 +77,25 @@ struct Reached {
 struct Due {
     db: DbId,
     keys: Vec<Box<[u8]>>,
+    /// Keys of which elements are due.
+    holders: Vec<Box<[u8]>>,
+}
+
+/// The due keys of a database.
+fn due_of(due: &mut Vec<Due>, db: DbId) -> &mut Due {
+    let index = due.iter().position(|due| due.db == db).unwrap_or_else(|| {
+        due.push(Due { db, keys: Vec::new(), holders: Vec::new() });
+        due.len() - 1
+    });
+    &mut due[index]
+}
+
+/// A key that a hint row or a wait for a row brings up.
+struct Hinted {
+    at: ExpireAt,
+    db: DbId,
+    key: Box<[u8]>,
+    depth: Depth,
 }
 
 impl Reaper {
@@ -178,6 +205,9 @@ impl Reaper {
                 self.delete(due.db, keys, now_ms)?;
                 count += keys.len() as u64;
             }
+            for key in &due.holders {
+                self.delete_elements(due.db, key, now_ms)?;
+            }
         }
         Ok(count)
     }
@@ -277,24 +307,42 @@ impl Reaper {
         let mut due: Vec<Due> = Vec::new();
         let mut cold: Vec<Item> = Vec::new();
         // Keys that wait for their base row since the replay: their deadlines are not known.
-        let mut waiting: Vec<(ExpireAt, DbId, Box<[u8]>)> = Vec::new();
+        let mut waiting: Vec<Hinted> = Vec::new();
         {
             let mut shard = store.lock(id);
             for (at, db, bucket) in items.iter().copied() {
-                let Some(part) = shard.db_mut(db) else { continue };
+                let Some(part) = shard.db_mut(db) else {
+                    // No key of the database is in this shard; a hint may be left.
+                    cold.push((at, db, bucket));
+                    continue;
+                };
                 let (mut keys, mut later, mut is_hot) = (Vec::new(), None::<ExpireAt>, false);
+                let mut holders = Vec::new();
                 let hasher = store.hasher;
                 let page = part.table.page_at(bucket);
                 part.table.for_page_mut(page, |entry| {
                     if matches!(entry.body(), BodyRef::Boxed(Value::Unresolved(_)))
                         && hasher.hash(entry.key()).bucket == bucket
                     {
-                        waiting.push((at, db, Box::from(entry.key())));
+                        let key = Box::from(entry.key());
+                        waiting.push(Hinted { at, db, key, depth: Depth::Row });
                     }
-                    let Some(deadline) = entry.deadline() else { return };
-                    if !entry.is_value() || hasher.hash(entry.key()).bucket != bucket {
+                    let elements = entry.element_deadline();
+                    if entry.deadline().is_none() && elements.is_none()
+                        || !entry.is_value()
+                        || hasher.hash(entry.key()).bucket != bucket
+                    {
                         return;
                     }
+                    if let Some(next) = elements {
+                        is_hot |= next == at;
+                        if next.is_past(now_ms) {
+                            holders.push(Box::from(entry.key()));
+                        } else if next.0 <= now_ms + NEAR_MS {
+                            later = Some(later.map_or(next, |l| l.min(next)));
+                        }
+                    }
+                    let Some(deadline) = entry.deadline() else { return };
                     is_hot |= deadline == at;
                     if deadline.is_past(now_ms) {
                         keys.push(Box::from(entry.key()));
@@ -311,16 +359,16 @@ impl Reaper {
                 if !is_hot {
                     cold.push((at, db, bucket));
                 }
-                match due.iter_mut().find(|due| due.db == db) {
-                    Some(due) => due.keys.extend(keys),
-                    None => due.push(Due { db, keys }),
-                }
+                let due = due_of(&mut due, db);
+                due.keys.extend(keys);
+                due.holders.extend(holders);
             }
         }
         if store.has_cold.load(Ordering::Relaxed) {
             self.collect_cold(&cold, waiting, now_ms, &mut due)?;
         }
-        due.retain(|due| !due.keys.is_empty());
+        // A key that goes takes its elements along.
+        due.iter_mut().for_each(|due| due.holders.retain(|key| !due.keys.contains(key)));
         Ok(due)
     }
 
@@ -328,58 +376,117 @@ impl Reaper {
     fn collect_cold(
         &self,
         hints: &[Item],
-        mut found: Vec<(ExpireAt, DbId, Box<[u8]>)>,
+        mut found: Vec<Hinted>,
         now_ms: u64,
         due: &mut Vec<Due>,
     ) -> Result<()> {
-        let store = &self.core.store;
-        for (at, db, bucket) in hints {
-            let (mut from, mut to) = (Vec::new(), Vec::new());
-            schema::put_expires_key(&mut from, *db, *at, *bucket, b"");
-            match bucket.checked_add(1) {
-                Some(next) => schema::put_expires_key(&mut to, *db, *at, next, b""),
-                None => schema::put_expires_key(&mut to, *db, ExpireAt(at.0 + 1), 0, b""),
-            }
-            let mut cursor = store.cold.cursor(Family::Expires, &from, &to, None)?;
-            cursor.seek(&from)?;
-            while let Some((row_key, _)) = cursor.row() {
-                let (_, _, key) = schema::split_expires_key(row_key)
-                    .map_err(|error| schema::row_error(Family::Expires, row_key, error))?;
-                found.push((*at, *db, Box::from(key)));
-                cursor.advance()?;
+        for item in hints {
+            self.read_bucket_hints(*item, &mut found)?;
+        }
+        // Its row first, then what the row says is elsewhere. All stays pinned until it is judged.
+        let mut tickets = Vec::new();
+        for _ in 0..2 {
+            let keys = found.iter().map(|hinted| (hinted.db, &hinted.key[..], hinted.depth));
+            if let Some(ticket) = self.core.promoter.fetch(keys, false) {
+                ticket.wait()?;
+                tickets.push(ticket);
             }
         }
-        let ticket =
-            self.core.promoter.fetch(found.iter().map(|(_, db, key)| (*db, &key[..], Depth::Row)), false);
-        if let Some(ticket) = &ticket {
-            ticket.wait()?;
-        }
-        for (at, db, key) in found {
-            let hash = store.hasher.hash(&key);
-            let mut shard = store.lock(hash.shard);
-            let Some(part) = shard.db(db) else { continue };
-            let entry = part.table.find(hash, &key);
-            if entry.is_none() && part.may_be_cold(hash) {
-                // It was in memory when the others were fetched, or came without a pin, and is not any
-                // more. Later: whatever takes it away may do so again at once.
-                self.put_aside.lock().push((hash.shard, (at, db, hash.bucket)));
-                continue;
-            }
-            match entry.filter(|e| e.is_value()).and_then(Entry::deadline) {
-                Some(deadline) if deadline.is_past(now_ms) => {
-                    let list = due.iter_mut().find(|due| due.db == db);
-                    match list {
-                        Some(list) if list.keys.contains(&key) => {}
-                        Some(list) => list.keys.push(key),
-                        None => due.push(Due { db, keys: vec![key] }),
-                    }
-                }
-                Some(deadline) if deadline == at => {}
-                // The header says otherwise: the hint is left over.
-                _ => crate::tier::spill::drop_hint(&mut shard, db, hash, at, &key),
-            }
+        for hinted in found {
+            self.judge(hinted, now_ms, due);
         }
         Ok(())
+    }
+
+    /// The keys that have a hint at a time in a bucket.
+    fn read_bucket_hints(&self, (at, db, bucket): Item, found: &mut Vec<Hinted>) -> Result<()> {
+        let (mut from, mut to) = (Vec::new(), Vec::new());
+        schema::put_expires_key(&mut from, db, at, bucket, b"");
+        match bucket.checked_add(1) {
+            Some(next) => schema::put_expires_key(&mut to, db, at, next, b""),
+            None => schema::put_expires_key(&mut to, db, ExpireAt(at.0 + 1), 0, b""),
+        }
+        let mut cursor = self.core.store.cold.cursor(Family::Expires, &from, &to, None)?;
+        cursor.seek(&from)?;
+        while let Some((row_key, value)) = cursor.row() {
+            let (_, _, key) = schema::split_expires_key(row_key)
+                .map_err(|error| schema::row_error(Family::Expires, row_key, error))?;
+            let depth = if value == schema::ELEMENT_HINT { Depth::Whole } else { Depth::Row };
+            found.push(Hinted { at, db, key: Box::from(key), depth });
+            cursor.advance()?;
+        }
+        Ok(())
+    }
+
+    /// What to do about a key with a hint, now that it is in memory: it is due, or the hint is right, or
+    /// wrong and goes.
+    fn judge(&self, hinted: Hinted, now_ms: u64, due: &mut Vec<Due>) {
+        let (store, Hinted { at, db, key, depth }) = (&self.core.store, hinted);
+        let hash = store.hasher.hash(&key);
+        let mut shard = store.lock(hash.shard);
+        let part = shard.db(db);
+        let entry = part.and_then(|part| part.table.find(hash, &key));
+        let is_missing = match entry {
+            None => part.is_some_and(|part| part.may_be_cold(hash)),
+            Some(entry) => depth == Depth::Whole && entry.stored_at().is_some(),
+        };
+        if is_missing {
+            // It was in memory when the others were fetched, or came without a pin, and is not any
+            // more. Later: whatever takes it away may do so again at once.
+            self.put_aside.lock().push((hash.shard, (at, db, hash.bucket)));
+            return;
+        }
+        let entry = entry.filter(|entry| entry.is_value());
+        let (deadline, elements) = entry.map_or((None, None), |e| (e.deadline(), e.element_deadline()));
+        if deadline.is_some_and(|deadline| deadline.is_past(now_ms)) {
+            let keys = &mut due_of(due, db).keys;
+            if !keys.contains(&key) {
+                keys.push(key);
+            }
+            return;
+        }
+        if let Some(next) = elements {
+            // However its row came by it: from here on the hint of its elements is right.
+            if next.is_past(now_ms) {
+                let holders = &mut due_of(due, db).holders;
+                if !holders.contains(&key) {
+                    holders.push(key.clone());
+                }
+            } else if next != at {
+                shard.new_hints.push((db, next, key.clone()));
+                if store.is_near(next, now_ms) {
+                    shard.watch(next, db, hash.bucket);
+                }
+            }
+        }
+        if deadline != Some(at) && elements != Some(at) {
+            // The header says otherwise: the hint is left over.
+            crate::tier::spill::drop_hint(&mut shard, db, hash, at, &key);
+        }
+    }
+
+    /// Expires elements of a key, commit by commit, and watches the next one.
+    fn delete_elements(&self, db: DbId, key: &[u8], now_ms: u64) -> Result<()> {
+        let (store, mut scratch) = (&self.core.store, Scratch::default());
+        let Some(index) = store.db_index(db) else { return Ok(()) };
+        let hash = store.hasher.hash(key);
+        loop {
+            let mut removed = 0;
+            self.commit(&mut scratch, index, &[key], now_ms, &mut |txn| {
+                removed = remove_elements(txn, key, now_ms)?;
+                Ok(())
+            })?;
+            let mut shard = store.lock(hash.shard);
+            let entry = shard.db(db).and_then(|part| part.table.find(hash, key));
+            match entry.and_then(Entry::element_deadline) {
+                Some(next) if next.is_past(now_ms) && removed > 0 => {}
+                Some(next) if store.is_near(next, now_ms) => {
+                    shard.watch(next, db, hash.bucket);
+                    return Ok(());
+                }
+                _ => return Ok(()),
+            }
+        }
     }
 
     /// Deletes keys by one commit; keys that changed meanwhile stay.
@@ -389,13 +496,25 @@ impl Reaper {
             return self.core.store.drop_unlogged(db, keys);
         }
         let keys: Vec<&[u8]> = keys.iter().map(|key| &key[..]).collect();
-        let mut scratch = Scratch::default();
+        self.commit(&mut Scratch::default(), index, &keys, now_ms, &mut |txn| {
+            // A read that meets a dead key plans its deletion.
+            keys.iter().try_for_each(|key| txn.header(key, false).map(|_| ()))
+        })
+    }
+
+    /// Commits what `plan` does to keys, on this thread.
+    fn commit(
+        &self,
+        scratch: &mut Scratch,
+        db: DbIndex,
+        keys: &[&[u8]],
+        now_ms: u64,
+        plan: &mut dyn FnMut(&mut Txn<'_>) -> Result<(), Interrupt>,
+    ) -> Result<()> {
         let mut pins = Vec::new();
         loop {
-            let mut txn = self.core.begin(&mut scratch, index, &keys, Mode::Reserve, now_ms);
-            // A read that meets a dead key plans its deletion.
-            let outcome = keys.iter().try_for_each(|key| txn.header(key, false).map(|_| ()));
-            let wait = match outcome {
+            let mut txn = self.core.begin(scratch, db, keys, Mode::Reserve, now_ms);
+            let wait = match plan(&mut txn) {
                 Err(_) => match txn.take_failure() {
                     Some(error) => return Err(error),
                     None => txn.abandon(),
@@ -411,9 +530,26 @@ impl Reaper {
                 Wait::Fetch(ticket) => ticket.wait()?,
                 Wait::Room(len) => self.core.wal.wait_room_blocking(*len, Duration::from_secs(1))?,
                 Wait::Held => std::thread::sleep(Duration::from_millis(1)),
-                Wait::Build(_) => unreachable!("a deletion stores no value"),
+                Wait::Build(_) => unreachable!("what expires stores no value"),
             }
             pins.push(wait);
         }
     }
+}
+
+/// Plans the removal of a key's elements that are due, at most [`ELEMENTS_SLICE`]; returns their number.
+/// The key goes with the last one.
+fn remove_elements(txn: &mut Txn<'_>, key: &[u8], now_ms: u64) -> Result<u64, Interrupt> {
+    let Some(Found { value: ValueRef::Collection(Collection::Hash(hash)), .. }) = txn.peek(key)? else {
+        return Ok(0);
+    };
+    let mut edit = Vec::new();
+    let changes = hash.plan_reap(now_ms, ELEMENTS_SLICE, &mut edit);
+    txn.set_operation(Operation::HExpired);
+    match changes.removed {
+        0 => {}
+        _ if changes.is_over => drop(txn.delete(key)?),
+        _ => txn.edit_collection(key, TypeTag::Hash, &edit)?,
+    }
+    Ok(changes.removed)
 }

@@ -113,6 +113,9 @@ fn layout_for(needed: usize) -> Layout {
     Layout::from_size_align(rounded, 8).expect("an entry is far smaller than isize::MAX")
 }
 
+/// The hint of a row whose elements' deadlines are not known: before all others.
+pub const LOOK_SOON: ExpireAt = ExpireAt(1);
+
 impl Entry {
     /// Builds an entry with LSN 0 and no flags but those its parts imply.
     #[must_use]
@@ -507,6 +510,29 @@ impl Entry {
             BodyRef::Boxed(Value::Collection(held)) => Some(held.value.type_tag()),
             BodyRef::Boxed(Value::StoredCollection(stored)) => Some(stored.type_tag()),
             _ => self.is_value().then_some(TypeTag::String),
+        }
+    }
+
+    /// When an element of the value expires by itself next, as far as memory knows.
+    #[must_use]
+    pub fn element_deadline(&self) -> Option<ExpireAt> {
+        match self.body() {
+            BodyRef::Boxed(Value::Collection(held)) => held.value.next_deadline(),
+            _ => None,
+        }
+    }
+
+    /// The deadline for which its row has a hint in `expires` because of an element.
+    #[must_use]
+    pub fn element_hint(&self) -> Option<ExpireAt> {
+        match self.body() {
+            BodyRef::Boxed(Value::Collection(held)) => held.value.next_deadline(),
+            // Its row is a copy that nobody looked into yet: the reaper has to.
+            BodyRef::Boxed(Value::StoredCollection(stored)) => match stored.at {
+                StoredAt::Pages { tag: TypeTag::Hash, .. } => Some(LOOK_SOON),
+                _ => None,
+            },
+            _ => None,
         }
     }
 

@@ -182,17 +182,22 @@ impl Shard {
         if self.stored_at(db, hash, key).is_none_or(|at| at.incarnation() != incarnation) {
             return Ok(());
         }
-        let mut outcome = Ok(());
+        let (mut outcome, mut element_deadline) = (Ok(()), None);
         let grown = self.db_mut(db).and_then(|part| {
             part.table.update(hash, key, |entry| {
                 let before = entry.heap_bytes() as isize;
                 if let Some(value) = entry.boxed_mut() {
                     outcome = value.give(content);
                 }
+                element_deadline = entry.element_deadline();
                 (entry.heap_bytes() as isize - before, entry.has(super::entry::flag::DIRTY))
             })
         });
         let Some((grown, is_dirty)) = grown else { return Ok(()) };
+        // It was not known while the content was not there.
+        if let Some(at) = element_deadline.filter(|at| *at <= self.near_until) {
+            self.watch(at, db, hash.bucket);
+        }
         // Edits that waited may have weighed more than the string.
         let after = |bytes: usize| bytes.checked_add_signed(grown).expect("an entry loses what it has");
         self.bytes = after(self.bytes);

@@ -65,6 +65,8 @@ pub struct Shard {
     pub dead_pages: Vec<(DbId, Incarnation, Lsn)>,
     /// Removed with the next write-back of this shard, before its rows.
     pub stale_hints: Vec<StaleHint>,
+    /// Hints for elements that are written with it, after those: database, time, key.
+    pub new_hints: Vec<(DbId, ExpireAt, Box<[u8]>)>,
     /// Deadlines the reaper watches: time, database, bucket; soonest first.
     near: BinaryHeap<Reverse<(u64, DbId, u32)>>,
     /// Reads that found the key in memory, and that did not.
@@ -147,6 +149,10 @@ pub struct Applied {
     pub deadline: Option<ExpireAt>,
     /// The deadline of the entry before.
     pub deadline_before: Option<ExpireAt>,
+    /// Elements of the key expire from then on: it is sooner than before.
+    pub element_deadline: Option<ExpireAt>,
+    /// The hint of its elements is no longer right.
+    pub stale_element_hint: Option<ExpireAt>,
 }
 
 impl Shard {
@@ -166,6 +172,7 @@ impl Shard {
             hand: Hand::default(),
             dead_pages: Vec::new(),
             stale_hints: Vec::new(),
+            new_hints: Vec::new(),
             near: BinaryHeap::new(),
             hits: 0,
             misses: 0,
@@ -287,11 +294,16 @@ impl Shard {
         }
         match effect.change {
             Change::Put { body, deadline, old, is_raw } => {
+                let tag = if let StringBody::Collection { tag, .. } = body { Some(tag) } else { None };
                 let body = self.body_of(effect, body, lsn)?;
                 self.note_dead(effect.db, &old, lsn);
                 let before = self.put(hash, effect, body, deadline, is_raw, lsn, origin);
                 let stale = old.hint.filter(|_| origin == Origin::Replay);
-                Ok(Applied { stale_hint: stale, deadline, deadline_before: before })
+                let element_deadline =
+                    if tag == Some(TypeTag::Hash) { self.element_deadline(hash, effect) } else { None };
+                let deadline_before = before;
+                let stale_hint = stale;
+                Ok(Applied { stale_hint, deadline, deadline_before, element_deadline, ..Applied::default() })
             }
             Change::Delete { old } => {
                 self.note_dead(effect.db, &old, lsn);
@@ -305,7 +317,7 @@ impl Shard {
                 let deadline_before = entry.and_then(Entry::deadline);
                 self.delta(hash, effect, lsn, origin)?;
                 let stale = old_hint.filter(|_| origin == Origin::Replay);
-                Ok(Applied { stale_hint: stale, deadline, deadline_before })
+                Ok(Applied { stale_hint: stale, deadline, deadline_before, ..Applied::default() })
             }
             Change::Edit { base: Lsn(0), tag, bytes } if !self.is_of_commit(hash, effect, lsn) => {
                 let mut collection =
@@ -313,13 +325,26 @@ impl Shard {
                 collection.apply(bytes).map_err(|error| bad_edit(effect, error.what))?;
                 let body = Body::Boxed(Box::new(Value::Collection(Held::new(collection))));
                 self.put(hash, effect, body, None, false, lsn, origin);
-                Ok(Applied::default())
+                let element_deadline = self.element_deadline(hash, effect);
+                Ok(Applied { element_deadline, ..Applied::default() })
             }
-            Change::Edit { base: Lsn(0), bytes, .. } => {
-                self.edit_collection(hash, effect, lsn, bytes)?;
-                Ok(Applied::default())
+            Change::Edit { base, tag, bytes } => {
+                let looks = tag == TypeTag::Hash;
+                let before = if looks { self.element_deadline(hash, effect) } else { None };
+                let may_have_row = before.is_some() && self.may_have_row(hash, effect);
+                match base {
+                    Lsn(0) => self.edit_collection(hash, effect, lsn, bytes)?,
+                    _ => self.delta(hash, effect, lsn, origin)?,
+                }
+                let after = if looks { self.element_deadline(hash, effect) } else { None };
+                let is_sooner = |at: &ExpireAt| before.is_none_or(|before| *at < before);
+                Ok(Applied {
+                    element_deadline: after.filter(is_sooner),
+                    stale_element_hint: before.filter(|_| may_have_row && before != after),
+                    ..Applied::default()
+                })
             }
-            Change::Append { .. } | Change::SetRange { .. } | Change::Edit { .. } => {
+            Change::Append { .. } | Change::SetRange { .. } => {
                 self.delta(hash, effect, lsn, origin)?;
                 Ok(Applied::default())
             }
@@ -402,7 +427,7 @@ impl Shard {
         self.bytes += size;
         self.dirty_bytes += size;
         if let Some(old) = old {
-            self.retire(effect.db, hash, old);
+            self.retire(effect.db, hash, old, lsn);
         }
         before
     }
@@ -482,16 +507,31 @@ impl Shard {
         self.bytes += new_bytes;
         self.dirty_bytes += if new_dirty { new_bytes } else { 0 };
         if let Some(old) = old {
-            self.retire(effect.db, hash, old);
+            self.retire(effect.db, hash, old, lsn);
         }
         if !may_be_cold {
             self.gone_lsn = self.gone_lsn.max(lsn);
         }
     }
 
+    /// When the next element of the effect's key expires, as far as memory knows.
+    fn element_deadline(&self, hash: KeyHash, effect: &Effect<'_>) -> Option<ExpireAt> {
+        self.db(effect.db)?.table.find(hash, effect.key)?.element_deadline()
+    }
+
+    /// Whether the cold tier may know the effect's key.
+    fn may_have_row(&self, hash: KeyHash, effect: &Effect<'_>) -> bool {
+        let part = self.db(effect.db);
+        let entry = part.and_then(|part| part.table.find(hash, effect.key));
+        entry.is_some_and(|entry| entry.flags() & (flag::COLD | flag::IN_FLIGHT) != 0)
+    }
+
     /// Takes a removed entry out of the sums, and keeps it if a snapshot needs it.
-    fn retire(&mut self, db: DbId, hash: KeyHash, old: Entry) {
+    fn retire(&mut self, db: DbId, hash: KeyHash, old: Entry, lsn: Lsn) {
         self.forget_bytes(&old);
+        if let Some(at) = old.element_hint().filter(|_| old.has(flag::COLD)) {
+            self.stale_hints.push(StaleHint { db, at, key: Box::from(old.key()), lsn });
+        }
         if !self.sides.is_empty() {
             self.keep_gone(db, hash.bucket, old);
         }
@@ -751,7 +791,7 @@ impl Shard {
             part.table.insert(hash, absent);
         }
         self.bytes += added;
-        self.retire(db, hash, old);
+        self.retire(db, hash, old, lsn);
         self.gone_lsn = self.gone_lsn.max(lsn);
     }
 

@@ -242,7 +242,10 @@ impl Store {
         {
             shard.arm(hash, effect.db, effect.key, at, applied.deadline_before);
         }
-        if let Some(stale) = applied.stale_hint {
+        if let Some(at) = applied.element_deadline.filter(|at| self.is_near(*at, now_ms)) {
+            shard.watch(at, effect.db, hash.bucket);
+        }
+        for stale in [applied.stale_hint, applied.stale_element_hint].into_iter().flatten() {
             shard.stale_hints.push(StaleHint { db: effect.db, at: stale, key: Box::from(effect.key), lsn });
         }
         Ok(applied)

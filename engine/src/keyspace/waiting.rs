@@ -8,7 +8,7 @@
 use super::entry::{BodyRef, Entry, flag};
 use super::fetched::Fetched;
 use super::hash::KeyHash;
-use super::shard::{Origin, Shard};
+use super::shard::{Origin, Shard, StaleHint};
 use crate::codec::Reader;
 use crate::error::Result;
 use crate::ids::{DbId, Lsn};
@@ -111,6 +111,7 @@ impl Shard {
         for _ in 0..pins {
             let _ = base.pin();
         }
+        let base_hint = base.element_deadline();
         self.bytes = self.bytes - size + base.heap_bytes();
         self.dirty_bytes = self.dirty_bytes - size + base.heap_bytes();
         let part = self.db_mut(db).expect("the caller found it");
@@ -129,7 +130,13 @@ impl Shard {
         // Its time may have come while it was not known. A later deadline is watched when it is
         // written back, like any other.
         let entry = self.db(db).and_then(|part| part.table.find(hash, key));
-        if let Some(at) = entry.and_then(Entry::deadline).filter(|at| *at <= self.near_until) {
+        let deadline = entry.and_then(Entry::deadline);
+        let elements = entry.and_then(Entry::element_deadline);
+        if let Some(stale) = base_hint.filter(|_| elements != base_hint) {
+            self.stale_hints.push(StaleHint { db, at: stale, key: Box::from(key), lsn: at });
+        }
+        let near_until = self.near_until;
+        for at in [deadline, elements].into_iter().flatten().filter(|at| *at <= near_until) {
             self.watch(at, db, hash.bucket);
         }
         Ok(true)

@@ -6,7 +6,7 @@
 //!           -> kind (1) | flags (1) | LSN | deadline? | body
 //! elements  db id (4) | incarnation (8) | page (4)          -> bytes of a paged value
 //! elements  db id (4) | incarnation (8) | node key          -> a node of a collection, as its type encodes it
-//! expires   db id (4) | deadline ms (8) | bucket (4) | user key -> empty
+//! expires   db id (4) | deadline ms (8) | bucket (4) | user key -> empty, or `e`: elements of the key expire then
 //! meta      name
 //! ```
 //!
@@ -22,6 +22,9 @@ use crate::ids::{DbId, ExpireAt, Incarnation, Lsn};
 use crate::tier::Family;
 use crate::value::TypeTag;
 use crate::value::string::{PAGE_BYTES, STRING_MAX};
+
+/// The value of an `expires` row that is there because of elements of the key (perhaps of the key, too).
+pub const ELEMENT_HINT: &[u8] = b"e";
 
 const KIND_BYTES: u8 = 1;
 const KIND_INT: u8 = 2;

@@ -167,6 +167,21 @@ impl Store {
             batch.rows.delete(Family::Expires, &batch.key);
             batch.max_lsn = batch.max_lsn.max(hint.lsn);
         }
+        for (db, at, key) in std::mem::take(&mut shard.new_hints) {
+            let hash = self.hasher.hash(&key);
+            let entry = shard.db(db).and_then(|part| part.table.find(hash, &key));
+            // It changed meanwhile, and has or gets a hint by itself.
+            if entry.is_some_and(|entry| entry.element_deadline() != Some(at)) {
+                continue;
+            }
+            batch.key.clear();
+            schema::put_expires_key(&mut batch.key, db, at, hash.bucket, &key);
+            batch.rows.put(Family::Expires, &batch.key, schema::ELEMENT_HINT);
+            // The reaper may have read past its place; it also removes the hint of a key that is gone.
+            if at.0 <= self.expires_loaded.load(Ordering::SeqCst) {
+                shard.watch(at, db, hash.bucket);
+            }
+        }
         for pages in shard.take_parts() {
             put_pages(batch, &pages);
         }
@@ -226,6 +241,11 @@ impl Store {
             let mut hint_key = Vec::with_capacity(16 + entry.key().len());
             schema::put_expires_key(&mut hint_key, db, at, bucket, entry.key());
             batch.rows.put(Family::Expires, &hint_key, b"");
+        }
+        if let Some(at) = entry.element_hint() {
+            let mut hint_key = Vec::with_capacity(16 + entry.key().len());
+            schema::put_expires_key(&mut hint_key, db, at, bucket, entry.key());
+            batch.rows.put(Family::Expires, &hint_key, schema::ELEMENT_HINT);
         }
         batch.max_lsn = batch.max_lsn.max(entry.lsn());
         batch.items.push(Item { shard, db, lsn: entry.lsn(), bucket, key: Box::from(entry.key()) });
@@ -336,7 +356,7 @@ impl Store {
         // These must still be read, or kept, for a snapshot whose view is older than the row.
         let newest = shard.sides.newest();
         let Some(part) = shard.db_mut(item.db) else { return };
-        let (mut is_gone, mut deadline) = (false, None);
+        let (mut is_gone, mut deadlines) = (false, [None, None]);
         let cleaned = part.table.update(hash, &item.key, |entry| {
             entry.clear(flag::IN_FLIGHT);
             if entry.lsn() != item.lsn {
@@ -347,14 +367,15 @@ impl Store {
                 entry.set(flag::HELD);
             }
             is_gone = entry.kind() == Kind::Tombstone;
-            deadline = entry.deadline();
+            deadlines = [entry.deadline(), entry.element_hint()];
             entry.heap_bytes()
         });
         let Some(bytes) = cleaned else { return };
         shard.dirty_bytes -= bytes;
         // The reaper may have read past the place of the hint that was written. Also if the entry is
         // ARMED: it may leave memory before its time, with a deadline that was pushed ahead.
-        if let Some(at) = deadline.filter(|at| at.0 <= self.expires_loaded.load(Ordering::SeqCst)) {
+        let loaded = self.expires_loaded.load(Ordering::SeqCst);
+        for at in deadlines.into_iter().flatten().filter(|at| at.0 <= loaded) {
             shard.watch(at, item.db, item.bucket);
         }
         if is_gone {

@@ -1,5 +1,6 @@
 //! What a command can do inside a transaction: read entries and plan changes.
 
+use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 
 use super::build::{BuildOrder, Hold, TRIES};
@@ -165,6 +166,37 @@ impl<'e> Txn<'e> {
         let this = &*self;
         let values = keys.zip(are_there).map(|(key, is_there)| is_there.then(|| this.value_of(key)));
         Ok(values.collect())
+    }
+
+    /// Sees to it that keys which the command did not name can be looked up: what they lack, locks and
+    /// records, is asked for at once and not one key a round. The command looks up all of them next.
+    pub fn gather<'k>(&mut self, keys: impl Iterator<Item = &'k [u8]> + Clone) -> Result<(), Interrupt> {
+        if self.reads_synchronously {
+            return Ok(());
+        }
+        let store = &self.core.store;
+        for key in keys.clone() {
+            self.scratch.more_shards |= 1 << store.hasher.hash(key).shard.0;
+        }
+        let unlocked = self.scratch.more_shards & !self.locked;
+        // ORDERING: only saves work; what is missing all the same is asked for in the next round.
+        let may_be_cold = store.has_cold.load(Ordering::Relaxed);
+        if may_be_cold {
+            let db = store.db_id(self.db);
+            let mut seen = HashSet::new();
+            for key in keys {
+                let hash = store.hasher.hash(key);
+                // Of a key whose shard is not locked the fetch finds out.
+                let is_missing = unlocked & 1 << hash.shard.0 != 0 || {
+                    let shard = self.shard(hash.shard);
+                    shard.needs_fetch(db, hash, key) || shard.stored_at(db, hash, key).is_some()
+                };
+                if is_missing && seen.insert(key) {
+                    self.scratch.missing.push((db, Box::from(key)));
+                }
+            }
+        }
+        if unlocked == 0 && self.scratch.missing.is_empty() { Ok(()) } else { Err(Interrupt) }
     }
 
     /// The value of a key that was looked up and is there.

@@ -11,7 +11,7 @@ use super::set::SetValue;
 use super::stream::StreamValue;
 use super::zset::ZSetValue;
 use crate::codec::DecodeError;
-use crate::ids::Incarnation;
+use crate::ids::{ExpireAt, Incarnation};
 
 macro_rules! collections {
     ($($name:ident($type:ty) = $doc:literal,)*) => {
@@ -149,6 +149,17 @@ pub enum Home {
     Nodes(Incarnation),
     /// Pages of its encoded bytes, as it was published. A change makes them useless.
     Pages(Incarnation),
+}
+
+impl Collection {
+    /// When the next element expires by itself (a field of a hash); it may be over already.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<ExpireAt> {
+        match self {
+            Collection::Hash(hash) => hash.next_deadline(),
+            _ => None,
+        }
+    }
 }
 
 /// A collection in memory, and how it stands in the cold tier.

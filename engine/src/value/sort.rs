@@ -2,11 +2,12 @@
 //!
 //! Elements are ordered by a *weight* each: a number or a text, which is the element itself or what a
 //! BY pattern names for it. Equal numbers are ordered by their elements. What still ties - elements
-//! that are equal, or texts of BY patterns that are - keeps the order it came in, or the reverse of it
-//! with DESC; Redis leaves that open.
+//! that are equal, or texts of BY patterns that are - keeps the order it came in, with DESC too; Redis
+//! does so with up to six elements and leaves it open for more.
 //!
 //! Ordering n elements to take k of them from rank r costs O(n + (k + r) log (k + r)) comparisons, or
-//! O(n log n) for all. Texts are compared byte by byte, as in Redis under the "C" locale.
+//! O(n log n) for all. Texts are compared byte by byte, and up to the first zero byte unless the result
+//! is stored, as in Redis under the "C" locale.
 
 use std::cmp::Ordering;
 use std::ops::Range;
@@ -75,17 +76,12 @@ fn c_string(bytes: &[u8]) -> &[u8] {
     bytes.split(|byte| *byte == 0).next().unwrap_or_default()
 }
 
-/// Reads a weight that must be a number, as C's `strtod` does: space before it is skipped, nothing at
-/// all is 0, a zero byte ends it. NaN and what is too large or too small for a double are refused.
+/// Reads a weight that must be a number, as Valkey does: a decimal number or an infinity, ended by a zero
+/// byte. No text, space before it, hexadecimal digits, NaN, and what is too large or too small for a
+/// double are refused. (Redis takes the first three.)
 #[must_use]
 pub fn parse_weight(text: &[u8]) -> Option<f64> {
-    let text = c_string(text);
-    if text.is_empty() {
-        return Some(0.0);
-    }
-    let is_space = |byte: &u8| matches!(byte, b' ' | b'\t'..=b'\r');
-    let start = text.iter().position(|byte| !is_space(byte))?;
-    parse_double(&text[start..])
+    parse_double(c_string(text))
 }
 
 /// The elements of LIMIT: a part of `len` of them. A negative start is the first, a negative count all.
@@ -107,6 +103,15 @@ pub enum Weights<'a> {
     Texts(&'a [Option<&'a [u8]>]),
 }
 
+/// How weights are compared.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Direction {
+    /// The greatest come first.
+    pub is_descending: bool,
+    /// Texts do not end at a zero byte.
+    pub is_binary: bool,
+}
+
 /// Orders elements, and returns which ones come at the ranks in `range`, by their index.
 ///
 /// There is a weight for each element, and the range lies within them.
@@ -114,21 +119,32 @@ pub enum Weights<'a> {
 pub fn order<E: AsRef<[u8]>>(
     elements: &[E],
     weights: Weights<'_>,
-    descending: bool,
+    direction: Direction,
     range: Range<usize>,
 ) -> Vec<usize> {
-    let by_element = |a: usize, b: usize| elements[a].as_ref().cmp(elements[b].as_ref());
-    let ascending = |a: usize, b: usize| match weights {
-        Weights::Elements => by_element(a, b),
-        // Numbers are not NaN, and -0 is 0.
-        Weights::Numbers(numbers) => {
-            numbers[a].partial_cmp(&numbers[b]).unwrap_or(Ordering::Equal).then_with(|| by_element(a, b))
+    let has_zero = |text: &[u8]| text.contains(&0);
+    let is_whole = direction.is_binary
+        || match weights {
+            Weights::Elements => !elements.iter().any(|element| has_zero(element.as_ref())),
+            Weights::Numbers(_) => true,
+            Weights::Texts(texts) => !texts.iter().flatten().any(|text| has_zero(text)),
+        };
+    let text = |text| if is_whole { text } else { c_string(text) };
+    let ascending = |a: usize, b: usize| {
+        let (first, second) = (elements[a].as_ref(), elements[b].as_ref());
+        match weights {
+            Weights::Elements => text(first).cmp(text(second)),
+            // Numbers are not NaN, and -0 is 0.
+            Weights::Numbers(numbers) => {
+                numbers[a].partial_cmp(&numbers[b]).unwrap_or(Ordering::Equal).then_with(|| first.cmp(second))
+            }
+            Weights::Texts(texts) => texts[a].map(text).cmp(&texts[b].map(text)),
         }
-        Weights::Texts(texts) => texts[a].cmp(&texts[b]),
     };
     let compare = |a: &usize, b: &usize| {
-        let order = ascending(*a, *b).then(a.cmp(b));
-        if descending { order.reverse() } else { order }
+        let order = ascending(*a, *b);
+        let order = if direction.is_descending { order.reverse() } else { order };
+        order.then(a.cmp(b))
     };
     let mut indices: Vec<usize> = (0..elements.len()).collect();
     if range.is_empty() {
@@ -188,16 +204,19 @@ mod tests {
         assert!(!Pattern::parse(b"x*").is_constant());
     }
 
-    // What SORT of redis-server 7.0.15 made of a list with each.
+    // What SORT of valkey-server 9.1.2 made of a list with each.
     #[test]
-    fn weights_are_read_as_strtod_does() {
+    fn weights_are_read_as_valkey_does() {
         for (text, expected) in [
-            ("", Some(0.0)),
-            (" 1", Some(1.0)),
-            ("\t\n\x0b\x0c\r 2.5", Some(2.5)),
+            ("", None),
+            (" 1", None),
             ("+5", Some(5.0)),
             (".5", Some(0.5)),
-            ("0x10", Some(16.0)),
+            ("5.", Some(5.0)),
+            ("1E+5", Some(100_000.0)),
+            ("0x10", None),
+            ("-inf", Some(f64::NEG_INFINITY)),
+            ("1e-320", Some(1e-320)),
             ("infinity", Some(f64::INFINITY)),
             ("3\0x", Some(3.0)),
             ("  ", None),
@@ -234,13 +253,29 @@ mod tests {
     fn ties_and_missing_weights_follow_redis() {
         let elements = ["b", "a", "c", "a"];
         let all = 0..4;
-        assert_eq!(order(&elements, Weights::Elements, false, all.clone()), [1, 3, 0, 2]);
+        let (up, down) = (Direction::default(), Direction { is_descending: true, is_binary: false });
+        assert_eq!(order(&elements, Weights::Elements, up, all.clone()), [1, 3, 0, 2]);
         let numbers = [1.0, 1.0, -5.0, 1.0];
-        assert_eq!(order(&elements, Weights::Numbers(&numbers), false, all.clone()), [2, 1, 3, 0]);
-        assert_eq!(order(&elements, Weights::Numbers(&numbers), true, all.clone()), [0, 3, 1, 2]);
+        assert_eq!(order(&elements, Weights::Numbers(&numbers), up, all.clone()), [2, 1, 3, 0]);
+        assert_eq!(order(&elements, Weights::Numbers(&numbers), down, all.clone()), [0, 1, 3, 2]);
         let texts = [Some(&b"x"[..]), None, Some(b""), None];
-        assert_eq!(order(&elements, Weights::Texts(&texts), false, all.clone()), [1, 3, 2, 0]);
-        assert_eq!(order(&elements, Weights::Texts(&texts), true, all), [0, 2, 3, 1]);
+        assert_eq!(order(&elements, Weights::Texts(&texts), up, all.clone()), [1, 3, 2, 0]);
+        assert_eq!(order(&elements, Weights::Texts(&texts), down, all), [0, 2, 1, 3]);
+    }
+
+    #[test]
+    fn texts_end_at_a_zero_byte_unless_they_are_stored() {
+        let elements = ["a\0z", "a\0b", "", "\0"];
+        let texts = elements.map(|element| Some(element.as_bytes()));
+        let up = Direction::default();
+        for weights in [Weights::Elements, Weights::Texts(&texts)] {
+            assert_eq!(order(&elements, weights, up, 0..4), [2, 3, 0, 1]);
+            assert_eq!(order(&elements, weights, Direction { is_binary: true, ..up }, 0..4), [2, 3, 1, 0]);
+            assert_eq!(
+                order(&elements, weights, Direction { is_descending: true, ..up }, 0..4),
+                [0, 1, 2, 3]
+            );
+        }
     }
 
     proptest! {
@@ -249,22 +284,24 @@ mod tests {
             rows in proptest::collection::vec(("[ab]{0,3}", -3i8..3), 0..80),
             start in 0i64..90,
             count in -1i64..90,
-            descending: bool,
+            is_descending: bool,
+            is_binary: bool,
         ) {
+            let direction = Direction { is_descending, is_binary };
             let elements: Vec<&str> = rows.iter().map(|row| row.0.as_str()).collect();
             let numbers: Vec<f64> = rows.iter().map(|row| f64::from(row.1)).collect();
             let range = limit(rows.len(), start, count);
             for weights in [Weights::Elements, Weights::Numbers(&numbers)] {
-                let whole = order(&elements, weights, descending, 0..rows.len());
-                let part = order(&elements, weights, descending, range.clone());
+                let whole = order(&elements, weights, direction, 0..rows.len());
+                let part = order(&elements, weights, direction, range.clone());
                 prop_assert_eq!(&whole[range.clone()], &part[..]);
             }
             let mut expected = rows.clone();
             expected.sort_by(|a, b| a.1.cmp(&b.1).then(a.0.cmp(&b.0)));
-            if descending {
+            if is_descending {
                 expected.reverse();
             }
-            let found = order(&elements, Weights::Numbers(&numbers), descending, 0..rows.len());
+            let found = order(&elements, Weights::Numbers(&numbers), direction, 0..rows.len());
             let found: Vec<_> = found.into_iter().map(|index| rows[index].clone()).collect();
             prop_assert_eq!(found, expected);
         }

@@ -150,6 +150,11 @@ operations! {
     XAck = 130, "xack";
     XClaim = 131, "xclaim";
     XAutoClaim = 132, "xautoclaim";
+    SortStore = 145, "sortstore";
+    PfAdd = 146, "pfadd";
+    /// PFCOUNT noted the count in the sketch.
+    PfCount = 147, "pfcount";
+    PfDebug = 148, "pfdebug";
 }
 
 impl Operation {

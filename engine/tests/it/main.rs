@@ -15,6 +15,7 @@ mod collections;
 mod concurrency;
 mod crash;
 mod defrag;
+mod elements;
 mod events;
 mod expiry;
 mod faults;

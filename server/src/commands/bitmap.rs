@@ -55,7 +55,7 @@ pub(crate) const COMMANDS: &[CommandSpec] = &[
         arity: Arity::AtLeast(2),
         keys: Keys::First,
         flags: READ,
-        arguments: "key [start end [BYTE | BIT]]",
+        arguments: "key [start [end [BYTE | BIT]]]",
         handler: bitcount,
         ..CommandSpec::BASE
     },
@@ -199,14 +199,15 @@ fn unit(args: &mut Args<'_>) -> Result<Unit, CommandError> {
     Ok(unit)
 }
 
-/// `BITCOUNT key [start end [BYTE | BIT]]`
+/// `BITCOUNT key [start [end [BYTE | BIT]]]`
 fn bitcount(ctx: &mut Context<'_>, mut args: Args<'_>, reply: &mut dyn ReplySink) -> CommandResult {
     let key = args.key()?;
     let bounds = match args.remaining() {
         0 => None,
-        2 | 3 => {
-            let (start, end) = (args.int()?, args.int()?);
-            Some(Bounds { start, end: Some(end), unit: unit(&mut args)? })
+        1..=3 => {
+            let start = args.int()?;
+            let end = if args.is_empty() { None } else { Some(args.int()?) };
+            Some(Bounds { start, end, unit: unit(&mut args)? })
         }
         _ => return Err(errors::SYNTAX),
     };

@@ -148,18 +148,18 @@ parameters! {
     lazyfree_lazy_user_del: bool = "lazyfree-lazy-user-del", Kind::Flag, "no", Live, "Accepted for Redis's sake: memory is always freed in the background.";
     lazyfree_lazy_user_flush: bool = "lazyfree-lazy-user-flush", Kind::Flag, "no", Live, "Accepted for Redis's sake: a flush never waits for the data to go.";
 
-    hash_max_listpack_entries: i64 = "hash-max-listpack-entries" / "hash-max-ziplist-entries", int(0, LONG_MAX), "512", Live, "Accepted for Redis\'s sake: there are no hashes yet.";
-    hash_max_listpack_value: i64 = "hash-max-listpack-value" / "hash-max-ziplist-value", memory(0, LONG_MAX), "64", Live, "Accepted for Redis\'s sake: there are no hashes yet.";
-    list_max_listpack_size: i64 = "list-max-listpack-size" / "list-max-ziplist-size", int(-5, INT_MAX), "-2", Live, "Accepted for Redis\'s sake: there are no lists yet.";
-    list_compress_depth: i64 = "list-compress-depth", int(0, INT_MAX), "0", Live, "Accepted for Redis\'s sake: there are no lists yet.";
-    set_max_intset_entries: i64 = "set-max-intset-entries", int(0, LONG_MAX), "512", Live, "Accepted for Redis\'s sake: there are no sets yet.";
-    set_max_listpack_entries: i64 = "set-max-listpack-entries", int(0, LONG_MAX), "128", Live, "Accepted for Redis\'s sake: there are no sets yet.";
-    set_max_listpack_value: i64 = "set-max-listpack-value", memory(0, LONG_MAX), "64", Live, "Accepted for Redis\'s sake: there are no sets yet.";
-    zset_max_listpack_entries: i64 = "zset-max-listpack-entries" / "zset-max-ziplist-entries", int(0, LONG_MAX), "128", Live, "Accepted for Redis\'s sake: there are no sorted sets yet.";
-    zset_max_listpack_value: i64 = "zset-max-listpack-value" / "zset-max-ziplist-value", memory(0, LONG_MAX), "64", Live, "Accepted for Redis\'s sake: there are no sorted sets yet.";
-    hll_sparse_max_bytes: i64 = "hll-sparse-max-bytes", memory(0, LONG_MAX), "3000", Live, "Accepted for Redis\'s sake: there are no HyperLogLogs yet.";
-    stream_node_max_bytes: i64 = "stream-node-max-bytes", memory(0, LONG_MAX), "4096", Live, "Accepted for Redis\'s sake: there are no streams yet.";
-    stream_node_max_entries: i64 = "stream-node-max-entries", int(0, LONG_MAX), "100", Live, "Accepted for Redis\'s sake: there are no streams yet.";
+    hash_max_listpack_entries: i64 = "hash-max-listpack-entries" / "hash-max-ziplist-entries", int(0, LONG_MAX), "512", Live, "Most fields of a hash in the compact form; CONFIG SET concerns later changes.";
+    hash_max_listpack_value: i64 = "hash-max-listpack-value" / "hash-max-ziplist-value", memory(0, LONG_MAX), "64", Live, "Longest field or value of a hash in the compact form.";
+    list_max_listpack_size: i64 = "list-max-listpack-size" / "list-max-ziplist-size", int(-5, INT_MAX), "-2", Live, "Longest list in the compact form: elements, or with -1 to -5 bytes (4, 8, 16, 32, 64 KiB).";
+    list_compress_depth: i64 = "list-compress-depth", int(0, INT_MAX), "0", Live, "Accepted for Redis's sake: lists in memory are not compressed, their rows on disk are.";
+    set_max_intset_entries: i64 = "set-max-intset-entries", int(0, LONG_MAX), "512", Live, "Most members of a set of integers in the compact form for integers.";
+    set_max_listpack_entries: i64 = "set-max-listpack-entries", int(0, LONG_MAX), "128", Live, "Most members of a set in the compact form.";
+    set_max_listpack_value: i64 = "set-max-listpack-value", memory(0, LONG_MAX), "64", Live, "Longest member of a set in the compact form.";
+    zset_max_listpack_entries: i64 = "zset-max-listpack-entries" / "zset-max-ziplist-entries", int(0, LONG_MAX), "128", Live, "Most members of a sorted set in the compact form.";
+    zset_max_listpack_value: i64 = "zset-max-listpack-value" / "zset-max-ziplist-value", memory(0, LONG_MAX), "64", Live, "Longest member of a sorted set in the compact form.";
+    hll_sparse_max_bytes: i64 = "hll-sparse-max-bytes", memory(0, LONG_MAX), "3000", Live, "Longest HyperLogLog in the sparse form; a longer one becomes dense.";
+    stream_node_max_bytes: i64 = "stream-node-max-bytes", memory(0, LONG_MAX), "4096", Live, "Bytes of a node of a stream: what XADD's approximate trimming removes at once.";
+    stream_node_max_entries: i64 = "stream-node-max-entries", int(0, LONG_MAX), "100", Live, "Entries of a node of a stream: what XADD's approximate trimming removes at once.";
 
     proto_max_bulk_len: i64 = "proto-max-bulk-len", memory(1 << 20, LONG_MAX), "512mb", Live, "Largest argument of a request, and largest string value.";
     client_query_buffer_limit: i64 = "client-query-buffer-limit", memory(1 << 20, LONG_MAX), "1gb", Live, "Largest request.";

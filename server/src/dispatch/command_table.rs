@@ -17,6 +17,7 @@ use crate::commands;
 const FAMILIES: &[&[CommandSpec]] = &[
     commands::string::COMMANDS,
     commands::bitmap::COMMANDS,
+    commands::hyperloglog::COMMANDS,
     commands::hash::COMMANDS,
     commands::set::COMMANDS,
     commands::list::COMMANDS,
@@ -24,6 +25,7 @@ const FAMILIES: &[&[CommandSpec]] = &[
     commands::zset::COMMANDS,
     commands::geo::COMMANDS,
     commands::generic::COMMANDS,
+    commands::sort::COMMANDS,
     commands::dump::COMMANDS,
     commands::expire::COMMANDS,
     commands::connection::COMMANDS,

@@ -124,6 +124,12 @@ impl Context<'_> {
         Ok(self.txn().lookup_all(keys, touches)?)
     }
 
+    /// Sees to it that keys which the arguments do not name can be looked up: fetches all that are not in
+    /// memory at once. A command calls it at most twice, or it ends up reading from disk under locks.
+    pub fn gather<'k>(&mut self, keys: impl Iterator<Item = &'k [u8]> + Clone) -> Result<()> {
+        Ok(self.txn().gather(keys)?)
+    }
+
     /// Changes a collection that was looked up by an edit of its type; a key that does not exist is an
     /// empty collection first. A command whose edit takes the last element deletes the key as well.
     #[inline]

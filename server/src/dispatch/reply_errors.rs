@@ -156,6 +156,10 @@ pub const GEO_ANY: CommandError = fixed("ERR the ANY argument requires COUNT arg
 pub const GEO_FEW_VERTICES: CommandError = fixed("ERR GEOSEARCH BYPOLYGON must have at least 3 vertices");
 pub const GEO_VERTICES: CommandError = fixed("ERR invalid number of vertices");
 
+pub const PFDEBUG_NO_KEY: CommandError = fixed("ERR The specified key does not exist");
+pub const PFDEBUG_NOT_SPARSE: CommandError = fixed("ERR HLL encoding is not sparse");
+pub const SORT_WEIGHT: CommandError = fixed("ERR One or more scores can't be converted into double");
+
 pub const NO_AUTH: CommandError = fixed("NOAUTH Authentication required.");
 pub const WRONG_PASS: CommandError = fixed("WRONGPASS invalid username-password pair or user is disabled.");
 pub const NO_PASSWORD_SET: CommandError = fixed(
@@ -277,6 +281,12 @@ pub fn unknown_subcommand(container: &str, subcommand: &[u8]) -> CommandError {
         "ERR unknown subcommand '{}'. Try {container} HELP.",
         lossy(subcommand, 128)
     ))
+}
+
+/// `ERR Unknown PFDEBUG subcommand 'x'`
+#[must_use]
+pub fn unknown_pfdebug(subcommand: &[u8]) -> CommandError {
+    CommandError::composed(format!("ERR Unknown PFDEBUG subcommand '{}'", lossy(subcommand, 128)))
 }
 
 /// `ERR unknown subcommand or wrong number of arguments for 'CREATE'. Try XGROUP HELP.`

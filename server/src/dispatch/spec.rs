@@ -205,6 +205,8 @@ impl Flags {
     pub const BLOCKING: Flags = Flags(1 << 10);
     /// Not allowed inside MULTI.
     pub const NO_MULTI: Flags = Flags(1 << 11);
+    /// May change something although it does not say WRITE: CLIENT PAUSE WRITE holds it. COMMAND does not
+    /// show it.
     pub const MAY_REPLICATE: Flags = Flags(1 << 12);
     /// Only removes data: allowed when the disk is full (its log space comes from the reserve).
     pub const RESERVE: Flags = Flags(1 << 13);
@@ -242,7 +244,6 @@ impl Flags {
             (Flags::SKIP_SLOWLOG, "skip_slowlog"),
             (Flags::FAST, "fast"),
             (Flags::NO_AUTH, "no_auth"),
-            (Flags::MAY_REPLICATE, "may_replicate"),
             (Flags::NO_MULTI, "no_multi"),
         ];
         NAMES.iter().filter(move |(flag, _)| self.has(*flag)).map(|(_, name)| *name)

@@ -7,6 +7,8 @@
 //! - [`process`]: clean stops, refused starts.
 //! - [`long_reads`]: what reads much shows one moment.
 //! - [`blocking`]: crowds of clients that wait for keys, vanish, time out and crash.
+//! - [`payloads`]: values go to other servers and come back.
+//! - [`sort`]: the rounds in which keys on disk are fetched.
 //! - [`clients`]: an everyday client library talks to the server.
 //!
 //! [`client`] is a RESP client small enough to be trusted by reading it; [`server`] starts and stops processes.
@@ -18,6 +20,8 @@ mod coverage;
 mod kill9;
 mod large_values;
 mod long_reads;
+mod payloads;
 mod process;
 mod script;
 mod server;
+mod sort;

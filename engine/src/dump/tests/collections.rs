@@ -13,7 +13,7 @@ use crate::dump::*;
 const GOLDEN: &str = include_str!("golden.txt");
 
 /// Name, payload and content of each golden payload.
-fn golden() -> impl Iterator<Item = (&'static str, Vec<u8>, &'static str)> {
+pub(super) fn golden() -> impl Iterator<Item = (&'static str, Vec<u8>, &'static str)> {
     GOLDEN.lines().filter(|line| !line.starts_with('#')).map(|line| {
         let mut parts = line.splitn(3, " | ");
         let (name, hex, content) = (parts.next().unwrap(), parts.next().unwrap(), parts.next().unwrap());
@@ -22,7 +22,7 @@ fn golden() -> impl Iterator<Item = (&'static str, Vec<u8>, &'static str)> {
     })
 }
 
-fn content(payload: &[u8]) -> Result<Content, DumpError> {
+pub(super) fn content(payload: &[u8]) -> Result<Content, DumpError> {
     match open(payload)? {
         Dumped::Collection(collection) => {
             let content = Content::of(&collection);
@@ -38,7 +38,7 @@ fn read(value: &[u8]) -> Result<Content, DumpError> {
     content(&sealed(value, RDB_VERSION_MAX))
 }
 
-fn listpack(entries: &[&str]) -> Vec<u8> {
+pub(super) fn listpack(entries: &[&str]) -> Vec<u8> {
     let mut writer = ListpackWriter::new();
     entries.iter().for_each(|entry| writer.push(entry.as_bytes()));
     writer.finish()
@@ -166,7 +166,7 @@ fn stream_with(last_ms: u8, len: u8) -> Vec<u8> {
     value
 }
 
-fn id_bytes(ms: u64) -> [u8; 16] {
+pub(super) fn id_bytes(ms: u64) -> [u8; 16] {
     EntryId { ms, seq: 0 }.to_bytes()
 }
 
@@ -233,7 +233,7 @@ fn payloads_have_the_lowest_version_that_knows_them() {
     assert_eq!(version(&stream(None)), (21, 11));
 }
 
-fn bytes() -> impl Strategy<Value = Bytes> {
+pub(super) fn bytes() -> impl Strategy<Value = Bytes> {
     prop_oneof![
         vec(any::<u8>(), 0..80),
         any::<i64>().prop_map(|value| value.to_string().into_bytes()),
@@ -242,7 +242,7 @@ fn bytes() -> impl Strategy<Value = Bytes> {
     ]
 }
 
-fn stream() -> impl Strategy<Value = Stream> {
+pub(super) fn stream() -> impl Strategy<Value = Stream> {
     let id = (0u64..40, prop_oneof![0u64..4, Just(u64::MAX)]).prop_map(|(ms, seq)| EntryId { ms, seq });
     let entries = btree_map(id.clone(), vec((bytes(), bytes()), 1..4), 0..250);
     let consumer = (btree_set(0u64..1000, 0..4), any::<[u8; 2]>(), proptest::option::of(0u64..9));

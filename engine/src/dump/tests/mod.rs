@@ -2,6 +2,7 @@
 
 mod collections;
 mod content;
+mod values;
 
 use proptest::prelude::*;
 
