@@ -4,9 +4,10 @@
 //! allocation; `table` keeps the entries of a database in bucket order; `shard` applies effects
 //! to them, live and in replay alike, and `evict` takes them out; `filter` knows which keys may have
 //! rows, `usage` when and how often an entry was used; `side` keeps what open snapshots still need of
-//! entries; `parts` is what is being built and no key names yet; `waiting` is what replay left without
+//! entries; `elements` edits collections; `parts` is what is being built and no key names yet; `waiting` is what replay left without
 //! a base; `pins` bounds what commands keep in memory.
 
+mod elements;
 pub mod entry;
 mod evict;
 pub mod fetched;

@@ -328,22 +328,7 @@ impl Shard {
                 let element_deadline = self.element_deadline(hash, effect);
                 Ok(Applied { element_deadline, ..Applied::default() })
             }
-            Change::Edit { base, tag, bytes } => {
-                let looks = tag == TypeTag::Hash;
-                let before = if looks { self.element_deadline(hash, effect) } else { None };
-                let may_have_row = before.is_some() && self.may_have_row(hash, effect);
-                match base {
-                    Lsn(0) => self.edit_collection(hash, effect, lsn, bytes)?,
-                    _ => self.delta(hash, effect, lsn, origin)?,
-                }
-                let after = if looks { self.element_deadline(hash, effect) } else { None };
-                let is_sooner = |at: &ExpireAt| before.is_none_or(|before| *at < before);
-                Ok(Applied {
-                    element_deadline: after.filter(is_sooner),
-                    stale_element_hint: before.filter(|_| may_have_row && before != after),
-                    ..Applied::default()
-                })
-            }
+            Change::Edit { .. } => self.apply_edit(hash, effect, lsn, origin),
             Change::Append { .. } | Change::SetRange { .. } => {
                 self.delta(hash, effect, lsn, origin)?;
                 Ok(Applied::default())
@@ -514,18 +499,6 @@ impl Shard {
         }
     }
 
-    /// When the next element of the effect's key expires, as far as memory knows.
-    fn element_deadline(&self, hash: KeyHash, effect: &Effect<'_>) -> Option<ExpireAt> {
-        self.db(effect.db)?.table.find(hash, effect.key)?.element_deadline()
-    }
-
-    /// Whether the cold tier may know the effect's key.
-    fn may_have_row(&self, hash: KeyHash, effect: &Effect<'_>) -> bool {
-        let part = self.db(effect.db);
-        let entry = part.and_then(|part| part.table.find(hash, effect.key));
-        entry.is_some_and(|entry| entry.flags() & (flag::COLD | flag::IN_FLIGHT) != 0)
-    }
-
     /// Takes a removed entry out of the sums, and keeps it if a snapshot needs it.
     fn retire(&mut self, db: DbId, hash: KeyHash, old: Entry, lsn: Lsn) {
         self.forget_bytes(&old);
@@ -667,7 +640,13 @@ impl Shard {
     }
 
     /// Applies an edit to a collection that is there.
-    fn edit_collection(&mut self, hash: KeyHash, effect: &Effect<'_>, lsn: Lsn, bytes: &[u8]) -> Result<()> {
+    pub(super) fn edit_collection(
+        &mut self,
+        hash: KeyHash,
+        effect: &Effect<'_>,
+        lsn: Lsn,
+        bytes: &[u8],
+    ) -> Result<()> {
         let mut outcome = Err("the key holds no collection");
         self.change_entry(hash, effect, lsn, |entry| match entry.boxed_mut() {
             Some(Value::Collection(held)) => {
