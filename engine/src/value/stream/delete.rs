@@ -146,8 +146,10 @@ impl Stream {
         if count == len && count <= limit {
             return count;
         }
-        let node = limits.node(self);
-        count.min(limit) / node * node
+        // Nodes begin at every so many entries that ever came; the first may have lost some.
+        let (node, count) = (limits.node(self), count.min(limit));
+        let head = node - self.entries_added.saturating_sub(self.entries.len()) % node;
+        if count < head { 0 } else { head + (count - head) / node * node }
     }
 }
 

@@ -670,6 +670,20 @@ fn approximate_trimming_leaves_what_redis_leaves() {
     }
 }
 
+/// Nodes begin where they began when the entries came, whatever an exact trim took since.
+#[test]
+fn approximate_trimming_knows_where_nodes_begin() {
+    let mut stream = added(1..=1000);
+    for (is_approximate, max, expected) in
+        [(false, 666, 666), (false, 555, 555), (true, 444, 500), (true, 400, 400), (true, 399, 400)]
+    {
+        let to = TrimTo::MaxLen(max);
+        let trim = Trim { to, is_approximate, limit: None, references: References::Keep };
+        run(&mut stream, |s, e| s.plan_trim(&trim, StreamLimits::default(), e));
+        assert_eq!(stream.len(), expected);
+    }
+}
+
 /// The counters that Valkey 9.1 answers in the same situations.
 #[test]
 fn lag_follows_valkey() {
