@@ -61,6 +61,8 @@ pub struct Shard {
     pub fetches: HashMap<(DbId, Box<[u8]>), FetchSlot>,
     /// Where the evictor goes on.
     pub(super) hand: Hand,
+    /// Incarnations that replay gave to a key: they leave the dead queue before others join it.
+    pub revived_pages: Vec<(DbId, Incarnation)>,
     /// Incarnations whose pages died, with the LSN of the death.
     pub dead_pages: Vec<(DbId, Incarnation, Lsn)>,
     /// Removed with the next write-back of this shard, before its rows.
@@ -171,6 +173,7 @@ impl Shard {
             fetches: HashMap::new(),
             hand: Hand::default(),
             dead_pages: Vec::new(),
+            revived_pages: Vec::new(),
             stale_hints: Vec::new(),
             new_hints: Vec::new(),
             near: BinaryHeap::new(),
@@ -295,6 +298,11 @@ impl Shard {
         match effect.change {
             Change::Put { body, deadline, old, is_raw } => {
                 let tag = if let StringBody::Collection { tag, .. } = body { Some(tag) } else { None };
+                if let (StringBody::Paged { incarnation, .. }, Origin::Replay) = (body, origin) {
+                    // A collection that was read and written back in another form left its pages to the
+                    // dead queue without a record. Replay names them anew.
+                    self.revived_pages.push((effect.db, incarnation));
+                }
                 let body = self.body_of(effect, body, lsn)?;
                 self.note_dead(effect.db, &old, lsn);
                 let before = self.put(hash, effect, body, deadline, is_raw, lsn, origin);

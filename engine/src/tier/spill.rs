@@ -185,6 +185,9 @@ impl Store {
         for pages in shard.take_parts() {
             put_pages(batch, &pages);
         }
+        for (db, incarnation) in shard.revived_pages.drain(..) {
+            batch.rows.delete(Family::Meta, &dead_key(db, incarnation));
+        }
         for (db, incarnation, lsn) in shard.dead_pages.drain(..) {
             batch.rows.put(Family::Meta, &dead_key(db, incarnation), &lsn.0.to_be_bytes());
             // Not before the death is in the queue: a crash would lose sight of the pages.
@@ -390,7 +393,6 @@ impl Store {
     }
 }
 
-/// Copies queued parts; the same batch says that the incarnation is being built.
 /// Copies the nodes of a collection that are to be written; returns its header.
 fn copy_nodes(
     db: DbId,
@@ -416,6 +418,7 @@ fn copy_nodes(
     header
 }
 
+/// Copies queued parts; the same batch says that the incarnation is being built.
 fn put_pages(batch: &mut SpillBatch, pages: &Pages) {
     batch.rows.put(Family::Meta, &building_key(pages.db, pages.incarnation), &pages.key);
     for (page, bytes) in (pages.page..).zip(pages.bytes.chunks(PAGE_BYTES)) {
