@@ -357,6 +357,19 @@ impl Engine {
         &self.shared.core.hook
     }
 
+    /// Has the hook's listener hear of this key, in all databases, until [`Engine::unwatch`]. Watches add up.
+    /// A transaction that reads the key after this misses no later commit.
+    pub fn watch(&self, key: &[u8]) {
+        let core = &self.shared.core;
+        core.hook.watch(core.store.hasher.hash(key).bucket);
+    }
+
+    /// Takes back one [`Engine::watch`].
+    pub fn unwatch(&self, key: &[u8]) {
+        let core = &self.shared.core;
+        core.hook.unwatch(core.store.hasher.hash(key).bucket);
+    }
+
     /// The reaper, to step or pause it.
     #[must_use]
     pub fn reaper(&self) -> &Reaper {

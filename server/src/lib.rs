@@ -6,6 +6,7 @@
 
 pub mod admin;
 pub mod allocator;
+pub mod blocking;
 pub mod clients;
 pub mod clock;
 pub mod commands;

@@ -84,6 +84,8 @@ fn serve(
     let listeners = Listeners::open(&config)?;
     let store = ConfigStore::new(config.clone(), defaults, file);
     let state = Arc::new(ServerState::new(engine, store, descriptors, level, table().all().len()));
+    let blocking = state.blocking.clone();
+    state.engine.hook().listen_to_watched(Box::new(move |event| blocking.hear(event)));
     state.tcp_port.store(config.port.unsigned_abs(), Relaxed);
     let pidfile = PidFile::write(&config);
     let (inboxes, workers) = start_workers(&state)?;
@@ -171,7 +173,7 @@ fn close_idle_clients(state: &ServerState) {
     let now_ms = clock::unix_ms();
     for client in state.clients.all() {
         let idle_ms = now_ms.saturating_sub(client.last_active_unix_ms.load(Relaxed));
-        if idle_ms > timeout_ms && !client.is_blocked.load(Relaxed) {
+        if idle_ms > timeout_ms && !client.is_held() {
             tracing::debug!(?client, "closing idle client");
             client.kill();
         }

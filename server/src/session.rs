@@ -13,6 +13,7 @@ use lux_engine::ids::{DbIndex, Lsn};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use crate::blocking::{Block, Claim, Waiter};
 use crate::config::Config;
 use crate::dispatch::context::Resume;
 
@@ -58,6 +59,15 @@ pub struct Session {
     pub delay_debt: Duration,
     /// What the interrupted command keeps until it is done.
     pub resume: Option<Box<Resume>>,
+    /// Commands that would wait for keys answer at once, as if their time had passed: those around
+    /// them are to be one.
+    pub denies_blocking: bool,
+    /// What this run of the command found nothing in, and would wait for.
+    pub block: Option<Block>,
+    /// The place of the command that waits for keys.
+    pub waiter: Option<Box<Waiter>>,
+    /// Turns of waiters that the command caused.
+    pub claim: Option<Claim>,
 }
 
 impl Session {
@@ -77,6 +87,10 @@ impl Session {
             gate: None,
             delay_debt: Duration::ZERO,
             resume: None,
+            denies_blocking: false,
+            block: None,
+            waiter: None,
+            claim: None,
         }
     }
 
@@ -126,7 +140,10 @@ pub struct ClientHandle {
     pub output_buffer_bytes: AtomicUsize,
     pub no_evict: AtomicBool,
     pub no_touch: AtomicBool,
+    /// It waits for a key or for the end of CLIENT PAUSE.
     pub is_blocked: AtomicBool,
+    /// It waits for something of the server's, with a command half done.
+    pub is_waiting: AtomicBool,
     pub bytes_in: AtomicU64,
     pub bytes_out: AtomicU64,
     pub commands: AtomicU64,
@@ -165,6 +182,7 @@ impl ClientHandle {
             no_evict: AtomicBool::new(false),
             no_touch: AtomicBool::new(false),
             is_blocked: AtomicBool::new(false),
+            is_waiting: AtomicBool::new(false),
             bytes_in: AtomicU64::new(0),
             bytes_out: AtomicU64::new(0),
             commands: AtomicU64::new(0),
@@ -194,6 +212,12 @@ impl ClientHandle {
         while !self.is_killed() {
             self.kill_signal.notified().await;
         }
+    }
+
+    /// Whether silence is not the client's fault.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        self.is_blocked.load(Relaxed) || self.is_waiting.load(Relaxed)
     }
 
     /// Redis's flag letters of CLIENT LIST.

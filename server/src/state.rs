@@ -10,6 +10,7 @@ use lux_engine::txn::Scratch;
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, watch};
 
+use crate::blocking::Blocking;
 use crate::clients::{ClientRegistry, Pause};
 use crate::clock;
 use crate::config::ConfigStore;
@@ -29,6 +30,8 @@ pub struct ServerState {
     pub log_level: LevelHandle,
     pub clients: ClientRegistry,
     pub pause: Pause,
+    /// Who waits for which key.
+    pub blocking: Arc<Blocking>,
     pub shutdown: Shutdown,
     pub slowlog: Mutex<SlowLog>,
     pub latency: Mutex<LatencyMonitor>,
@@ -70,6 +73,7 @@ impl ServerState {
             log_level,
             clients: ClientRegistry::default(),
             pause: Pause::default(),
+            blocking: Arc::default(),
             shutdown: Shutdown::default(),
             slowlog: Mutex::default(),
             latency: Mutex::default(),

@@ -136,6 +136,8 @@ pub struct Committed {
     /// Highest LSN whose effect the command saw. With `appendfsync always` a reply waits until
     /// both are durable.
     pub observed: Lsn,
+    /// Whether the listener of the commit hook was told; it has heard all of it then.
+    pub is_told: bool,
 }
 
 /// Why a commit did not happen. Nothing has changed.
@@ -355,7 +357,7 @@ impl<'e> Txn<'e> {
     /// Nothing has changed then.
     pub fn commit(mut self) -> Result<Committed, CommitError> {
         if self.scratch.hashes.is_empty() && self.remaps.is_empty() {
-            return Ok(Committed { lsn: None, observed: self.observed });
+            return Ok(Committed { lsn: None, observed: self.observed, is_told: false });
         }
         let body_range = self.encode_record();
         let record = match &body_range {
@@ -380,7 +382,7 @@ impl<'e> Txn<'e> {
         let lsn = match appended {
             Ok(lsn) => lsn,
             // A read met a dead key and the log takes no deletion now: it is missing all the same.
-            Err(_) if is_read => return Ok(Committed { lsn: None, observed: self.observed }),
+            Err(_) if is_read => return Ok(Committed { lsn: None, observed: self.observed, is_told: false }),
             Err(AppendError::NoRoom) => {
                 let len = record.len();
                 self.unlock();
@@ -390,12 +392,14 @@ impl<'e> Txn<'e> {
         };
         self.core.store.crash.reach(CrashPoint::Append);
         let guard = AbortOnPanic;
-        self.apply(lsn);
+        let is_told = self.apply(lsn);
         std::mem::forget(guard);
         let observed = self.observed.max(lsn);
         self.unlock();
-        self.core.hook.drain();
-        Ok(Committed { lsn: Some(lsn), observed })
+        if is_told {
+            self.core.hook.drain();
+        }
+        Ok(Committed { lsn: Some(lsn), observed, is_told })
     }
 
     /// What the failpoint of invariant 2 does: the first effect goes into a record of its own.
@@ -453,8 +457,8 @@ impl<'e> Txn<'e> {
         None
     }
 
-    /// Applies the effects to memory. Must not fail.
-    fn apply(&mut self, lsn: Lsn) {
+    /// Applies the effects to memory. Must not fail. Returns whether the hook has events of them.
+    fn apply(&mut self, lsn: Lsn) -> bool {
         let store = &self.core.store;
         for change in &self.scratch.totals {
             let part = self.shard(change.shard).db_or_new(change.db);
@@ -462,6 +466,7 @@ impl<'e> Txn<'e> {
             part.expires = part.expires.checked_add_signed(change.expires).expect("checked when encoded");
         }
         let is_watched = self.core.hook.is_active();
+        let mut is_told = false;
         // Only a commit with several effects on one key could tell of something twice.
         let repeats = self.scratch.hashes.len() > self.scratch.touched.len();
         let mut told: HashSet<(DbId, &[u8], Operation)> = HashSet::new();
@@ -487,10 +492,12 @@ impl<'e> Txn<'e> {
                 _ => {}
             }
             if is_watched
+                && self.core.hook.wants(hash.bucket)
                 && (!repeats || told.insert((effect.db, effect.key, effect.operation)))
                 && let Some(index) = store.db_index(effect.db)
             {
                 self.core.hook.push(lsn, index, effect.key, effect.operation);
+                is_told = true;
             }
             self.break_isolation();
         }
@@ -498,14 +505,7 @@ impl<'e> Txn<'e> {
             let _ = store.cold.write(&ColdBatch::default());
         }
         if !self.remaps.is_empty() {
-            assert_eq!(self.locked, u64::MAX, "the database map changes with all shards locked");
-            let mut shards: Vec<&mut Shard> = Store::shard_ids().map(|id| self.shard(id)).collect();
-            store.remap(&self.remaps, lsn, &mut shards);
-            if is_watched {
-                for (index, _) in &self.remaps {
-                    self.core.hook.push(lsn, *index, b"", self.operation);
-                }
-            }
+            is_told |= self.apply_remaps(lsn);
         }
         if let Some((db, key, usage)) = self.usage.take() {
             let (hash, db) = (store.hasher.hash(&key), store.db_id(db));
@@ -520,6 +520,21 @@ impl<'e> Txn<'e> {
             store.relieve(self.shard(id));
             rest &= rest - 1;
         }
+        is_told
+    }
+
+    /// Applies the changes of the database map. Returns whether the hook has events of them.
+    fn apply_remaps(&mut self, lsn: Lsn) -> bool {
+        assert_eq!(self.locked, u64::MAX, "the database map changes with all shards locked");
+        let mut shards: Vec<&mut Shard> = Store::shard_ids().map(|id| self.shard(id)).collect();
+        self.core.store.remap(&self.remaps, lsn, &mut shards);
+        let is_watched = self.core.hook.is_active();
+        if is_watched {
+            for (index, _) in &self.remaps {
+                self.core.hook.push(lsn, *index, b"", self.operation);
+            }
+        }
+        is_watched
     }
 
     fn unlock(&mut self) {

@@ -129,7 +129,10 @@ fn clients(state: &ServerState, _: &CommandTable, out: &mut String) {
     line(out, "client_recent_max_output_buffer", most(|c| c.output_buffer_bytes.load(Relaxed)));
     line(out, "blocked_clients", all.iter().filter(|c| c.is_blocked.load(Relaxed)).count());
     line(out, "tracking_clients", 0);
-    line(out, "clients_in_timeout_table", 0);
+    let blocking = state.blocking.totals();
+    line(out, "clients_in_timeout_table", blocking.with_timeout);
+    line(out, "total_blocking_keys", blocking.keys);
+    line(out, "total_blocking_keys_on_nokey", blocking.keys_on_nokey);
 }
 
 fn memory_section(state: &ServerState, _: &CommandTable, out: &mut String) {

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use lux_engine::ids::DbIndex;
 
 use crate::admin::help;
+use crate::blocking::Unblock;
 use crate::clock;
 use crate::dispatch::args::{Args, parse_int};
 use crate::dispatch::context::{CommandTable, Context};
@@ -714,13 +715,19 @@ fn client_unpause(ctx: &mut Context<'_>, _: Args<'_>, reply: &mut dyn ReplySink)
     Ok(())
 }
 
-/// `CLIENT UNBLOCK client-id [TIMEOUT | ERROR]`: no command of this server blocks on keys.
-fn client_unblock(_: &mut Context<'_>, mut args: Args<'_>, reply: &mut dyn ReplySink) -> CommandResult {
-    args.int()?;
-    if !args.is_empty() && args.one_of(&["TIMEOUT", "ERROR"]).is_none() {
-        return Err(errors::UNBLOCK_REASON);
-    }
-    args.finish()?;
-    reply.integer(0);
+/// `CLIENT UNBLOCK client-id [TIMEOUT | ERROR]`
+fn client_unblock(ctx: &mut Context<'_>, mut args: Args<'_>, reply: &mut dyn ReplySink) -> CommandResult {
+    let id = args.bytes()?;
+    let how = match args.is_empty() {
+        true => Unblock::Timeout,
+        false => match args.one_of(&["TIMEOUT", "ERROR"]) {
+            Some(0) => Unblock::Timeout,
+            Some(_) => Unblock::Error,
+            None => return Err(errors::UNBLOCK_REASON),
+        },
+    };
+    let id = parse_int(id).ok_or(errors::NOT_AN_INTEGER)?;
+    let is_unblocked = u64::try_from(id).is_ok_and(|id| ctx.state.blocking.unblock(id, how));
+    reply.integer(i64::from(is_unblocked));
     Ok(())
 }

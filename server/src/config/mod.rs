@@ -157,7 +157,7 @@ parameters! {
     set_max_listpack_value: i64 = "set-max-listpack-value", memory(0, LONG_MAX), "64", Live, "Longest member of a set in the compact form.";
     zset_max_listpack_entries: i64 = "zset-max-listpack-entries" / "zset-max-ziplist-entries", int(0, LONG_MAX), "128", Live, "Most members of a sorted set in the compact form.";
     zset_max_listpack_value: i64 = "zset-max-listpack-value" / "zset-max-ziplist-value", memory(0, LONG_MAX), "64", Live, "Longest member of a sorted set in the compact form.";
-    hll_sparse_max_bytes: i64 = "hll-sparse-max-bytes", memory(0, LONG_MAX), "3000", Live, "Longest HyperLogLog in the sparse form.";
+    hll_sparse_max_bytes: i64 = "hll-sparse-max-bytes", memory(0, LONG_MAX), "3000", Live, "Longest HyperLogLog in the sparse form; a longer one becomes dense.";
     stream_node_max_bytes: i64 = "stream-node-max-bytes", memory(0, LONG_MAX), "4096", Live, "Bytes of a node of a stream: what XADD's approximate trimming removes at once.";
     stream_node_max_entries: i64 = "stream-node-max-entries", int(0, LONG_MAX), "100", Live, "Entries of a node of a stream: what XADD's approximate trimming removes at once.";
 

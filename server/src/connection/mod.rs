@@ -6,7 +6,11 @@
 //!
 //! A connection that waits for its client owns no buffers: the worker keeps a few workspaces
 //! and lends one to whoever has something to do.
+//!
+//! A command that waits for keys stops the batch ([`blocked`]): what is before it is replied, what is behind it
+//! comes later. A command whose commit gave turns to others waits for them before it is replied.
 
+mod blocked;
 mod input;
 pub mod output;
 pub mod stream;
@@ -37,6 +41,7 @@ use crate::resp::decoder::{Decoder, Limits};
 use crate::session::{ClientHandle, Protocol, Session};
 use crate::state::{Phase, ServerState, Worker};
 use crate::stats::bump;
+use blocked::Kept;
 use input::Input;
 use output::Output;
 use stream::Stream;
@@ -94,6 +99,8 @@ pub struct Connection {
     session: Session,
     stream: Stream,
     workspace: Option<Box<Workspace>>,
+    /// The request that waits for keys.
+    kept: Option<Box<Kept>>,
     shutdown: watch::Receiver<Phase>,
 }
 
@@ -119,7 +126,7 @@ impl Connection {
         stream: Stream,
     ) -> Self {
         let shutdown = state.shutdown.subscribe();
-        Connection { state, worker, pool, session, stream, workspace: None, shutdown }
+        Connection { state, worker, pool, session, stream, workspace: None, kept: None, shutdown }
     }
 
     /// Serves the client until it leaves, is killed, or the server stops.
@@ -219,24 +226,8 @@ impl Connection {
         if count == 0 {
             return Err(End::Closed);
         }
-        self.note_read(count)
-    }
-
-    fn note_read(&mut self, count: usize) -> Result<(), End> {
-        let stats = &self.worker.stats;
-        bump(&stats.reads, 1);
-        bump(&stats.bytes_in, count as u64);
-        let handle = &self.session.handle;
-        bump(&handle.bytes_in, count as u64);
-        let Some(workspace) = &self.workspace else { return Ok(()) };
-        let used = workspace.input.filled().len();
-        handle.query_buffer_bytes.store(used, Relaxed);
-        handle.query_buffer_free_bytes.store(workspace.input.free_bytes(), Relaxed);
-        if used as u64 > self.session.config.client_query_buffer_limit.unsigned_abs() {
-            tracing::warn!(client = ?handle, used, "closed: client-query-buffer-limit reached");
-            return Err(End::Closed);
-        }
-        Ok(())
+        let limit = self.session.config.client_query_buffer_limit.unsigned_abs();
+        note_read(&self.worker, &self.session.handle, self.workspace.as_deref(), count, limit)
     }
 
     /// Executes the decoded requests and writes their replies; then reports a violation that
@@ -252,11 +243,25 @@ impl Connection {
         let mut prefetched = None;
         for index in 0..count {
             let position = if index + 1 == count { Position::Last } else { Position::Inside };
-            while let Some(wait) = self.execute_one(index, position) {
-                if wait.is_fetch() && prefetched.is_none() {
-                    prefetched = self.prefetch(index + 1..count);
+            loop {
+                match self.execute_one(index, position) {
+                    Step::Done => break,
+                    Step::Wait(wait) => {
+                        if wait.is_fetch() && prefetched.is_none() {
+                            prefetched = self.prefetch(index + 1..count);
+                        }
+                        self.wait(wait, &mut prefetched).await?;
+                    }
+                    Step::Block(block) => {
+                        prefetched = None;
+                        if !self.stay_blocked(index, block).await? {
+                            break;
+                        }
+                    }
                 }
-                self.wait(wait, &mut prefetched).await?;
+            }
+            if self.session.claim.is_some() || self.session.waiter.is_some() {
+                self.settle().await;
             }
             if self.state.evict_always.load(Relaxed) {
                 self.evict_everything().await;
@@ -294,8 +299,10 @@ impl Connection {
 
     /// Waits until an interrupted command can run again.
     async fn wait(&mut self, wait: context::Wait, prefetched: &mut Option<FetchTicket>) -> Result<(), End> {
-        self.session.handle.is_blocked.store(true, Relaxed);
+        let handle = self.session.handle.clone();
         let is_paused = wait.is_pause();
+        let flag = if is_paused { &handle.is_blocked } else { &handle.is_waiting };
+        flag.store(true, Relaxed);
         let is_over = tokio::select! {
             biased;
             () = wait.ready(&self.state, &mut self.session) => false,
@@ -313,10 +320,26 @@ impl Connection {
             // A failure shows again when the command that needs the record runs.
             let _ = ticket.await;
         }
-        self.session.handle.is_blocked.store(false, Relaxed);
+        flag.store(false, Relaxed);
         self.state.start_batch(&self.worker);
-        self.session.handle.touch(self.worker.now_ms.get());
+        handle.touch(self.worker.now_ms.get());
         Ok(())
+    }
+
+    /// The command is done: its place in the queues is free, and those who got a turn by its commit take it
+    /// before anything else happens here.
+    async fn settle(&mut self) {
+        let claim = self.session.claim.take();
+        if let Some(waiter) = self.session.waiter.take() {
+            self.kept = None;
+            self.session.handle.is_blocked.store(false, Relaxed);
+            self.session.handle.touch(self.worker.now_ms.get());
+            waiter.finish(claim.as_ref());
+        }
+        if let Some(claim) = claim {
+            claim.over().await;
+            self.state.start_batch(&self.worker);
+        }
     }
 
     /// DEBUG EVICT-ALWAYS: the next command meets a cold store.
@@ -337,21 +360,24 @@ impl Connection {
         context::prefetch(&self.state.engine, self.session.db, requests)
     }
 
-    /// Runs one request of the batch; what to wait for if it has to run again.
-    fn execute_one(&mut self, index: usize, position: Position) -> Option<context::Wait> {
-        let Workspace { input, decoder, output } = &mut **self.workspace.as_mut()?;
-        let request = decoder.request(index, input.filled())?;
-        let argv = Argv::new(request.bytes, request.ranges);
+    /// Runs one request of the batch.
+    fn execute_one(&mut self, index: usize, position: Position) -> Step {
+        let Some(workspace) = &mut self.workspace else { return Step::Done };
+        let Workspace { input, decoder, output } = &mut **workspace;
+        let argv = match &self.kept {
+            Some(kept) => kept.argv(),
+            None => match decoder.request(index, input.filled()) {
+                Some(request) => Argv::new(request.bytes, request.ranges),
+                None => return Step::Done,
+            },
+        };
         let mark = output.mark();
-        match execute(&self.state, &self.worker, &mut self.session, argv, position, output) {
-            Step::Wait(wait) => Some(wait),
-            Step::Done => {
-                if let Some(lsn) = self.session.gate.take() {
-                    output.gate(mark, lsn);
-                }
-                None
-            }
+        let step = execute(&self.state, &self.worker, &mut self.session, argv, position, output);
+        if let (Step::Done, Some(lsn)) = (&step, self.session.gate) {
+            output.gate(mark, lsn);
+            self.session.gate = None;
         }
+        step
     }
 
     /// Tells CLIENT LIST what happened.
@@ -397,6 +423,28 @@ impl Connection {
         self.session.handle.output_buffer_bytes.store(0, Relaxed);
         Ok(())
     }
+}
+
+/// Counts bytes that came from a client. An error: it sent more than it may.
+fn note_read(
+    worker: &Worker,
+    handle: &ClientHandle,
+    workspace: Option<&Workspace>,
+    count: usize,
+    limit: u64,
+) -> Result<(), End> {
+    bump(&worker.stats.reads, 1);
+    bump(&worker.stats.bytes_in, count as u64);
+    bump(&handle.bytes_in, count as u64);
+    let Some(workspace) = workspace else { return Ok(()) };
+    let used = workspace.input.filled().len();
+    handle.query_buffer_bytes.store(used, Relaxed);
+    handle.query_buffer_free_bytes.store(workspace.input.free_bytes(), Relaxed);
+    if used as u64 > limit {
+        tracing::warn!(client = ?handle, used, "closed: client-query-buffer-limit reached");
+        return Err(End::Closed);
+    }
+    Ok(())
 }
 
 impl Drop for Connection {

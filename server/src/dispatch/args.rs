@@ -3,7 +3,10 @@
 //! Arguments are ranges into the buffer they arrived in: nothing is copied or allocated. All of
 //! them are bytes; a number or a keyword is only what a handler asks for at that place.
 
+use std::time::Duration;
+
 use lux_engine::glob::{self, Case};
+use lux_engine::value::string::number::LongDouble;
 pub use lux_engine::value::string::number::{parse_double as parse_float, parse_int};
 
 use super::reply::CommandError;
@@ -123,6 +126,23 @@ impl<'a> Args<'a> {
         parse_float(self.bytes()?).ok_or(errors::NOT_A_FLOAT)
     }
 
+    /// Takes the next argument as a time-out in seconds with decimals. `None`: for ever.
+    pub fn timeout(&mut self, now_ms: u64) -> Result<Option<Duration>, CommandError> {
+        let text = self.bytes()?;
+        let seconds = LongDouble::parse(text).ok_or(errors::TIMEOUT_NOT_A_FLOAT)?.magnitude();
+        let sign = if text.starts_with(b"-") { -1.0 } else { 1.0 };
+        let millis = (seconds * 1000.0 * sign).ceil();
+        if millis > i64::MAX as f64 {
+            return Err(errors::TIMEOUT_OUT_OF_RANGE);
+        }
+        timeout_of(millis as i64, now_ms)
+    }
+
+    /// Takes the next argument as a time-out in milliseconds. `None`: for ever.
+    pub fn timeout_ms(&mut self, now_ms: u64) -> Result<Option<Duration>, CommandError> {
+        timeout_of(parse_int(self.bytes()?).ok_or(errors::TIMEOUT_NOT_AN_INTEGER)?, now_ms)
+    }
+
     /// Takes the next argument as a cursor of a scan.
     pub fn cursor(&mut self) -> Result<u64, CommandError> {
         parse_cursor(self.bytes()?).ok_or(errors::INVALID_CURSOR)
@@ -170,6 +190,15 @@ impl<'a> Iterator for Args<'a> {
     fn size_hint(&self) -> (usize, Option<usize>) {
         (self.remaining(), Some(self.remaining()))
     }
+}
+
+/// Its end must be a point in time as well.
+fn timeout_of(millis: i64, now_ms: u64) -> Result<Option<Duration>, CommandError> {
+    let millis = u64::try_from(millis).map_err(|_| errors::TIMEOUT_NEGATIVE)?;
+    if millis > (i64::MAX as u64).saturating_sub(now_ms) {
+        return Err(errors::TIMEOUT_OUT_OF_RANGE);
+    }
+    Ok((millis > 0).then(|| Duration::from_millis(millis)))
 }
 
 /// Reads a cursor as leniently as C's `strtoul` does: a sign is fine, no digits at all are 0.
@@ -261,6 +290,31 @@ mod tests {
             assert!(args.finish().is_ok());
             assert!(args.bytes().is_err());
         });
+    }
+
+    #[test]
+    fn time_outs_are_rounded_up_and_bounded() {
+        let read = |text| with_args(&["BLPOP", text], |mut args| args.timeout(1_700_000_000_000));
+        let millis = |text| read(text).expect(text).map(|timeout| timeout.as_millis());
+        assert_eq!(millis("0"), None);
+        assert_eq!(millis("-0.0001"), None, "less than a millisecond below zero is zero");
+        assert_eq!(millis("1e-400"), Some(1));
+        assert_eq!(millis("0.0001"), Some(1));
+        assert_eq!(millis("0.001"), Some(1));
+        assert_eq!(millis("1.5"), Some(1500));
+        assert_eq!(millis("0x10"), Some(16_000));
+        for (text, error) in [
+            ("x", errors::TIMEOUT_NOT_A_FLOAT),
+            ("nan", errors::TIMEOUT_NOT_A_FLOAT),
+            ("-1", errors::TIMEOUT_NEGATIVE),
+            ("-inf", errors::TIMEOUT_NEGATIVE),
+            ("inf", errors::TIMEOUT_OUT_OF_RANGE),
+            ("1e400", errors::TIMEOUT_OUT_OF_RANGE),
+            ("0x7FFFFFFFFFFFFF", errors::TIMEOUT_OUT_OF_RANGE),
+            ("9223372036854775.8", errors::TIMEOUT_OUT_OF_RANGE),
+        ] {
+            assert_eq!(read(text).map_err(|error| error.to_string()), Err(error.to_string()), "{text}");
+        }
     }
 
     #[test]

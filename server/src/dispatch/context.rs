@@ -4,6 +4,9 @@
 //! it, and so does a job that takes time ([`Context::offload`]): nothing has happened then, the
 //! connection awaits the [`Wait`] with nothing held, and the command runs again. What the rounds
 //! before learnt (shards, pins, results of jobs) is kept in [`Resume`] until it is done.
+//!
+//! A handler that finds nothing and would wait for keys ([`Context::block`]) is no such case: it writes the
+//! reply of one that may not wait, and what it planned is committed. It runs again when there may be something.
 
 use std::any::Any;
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -15,6 +18,7 @@ use lux_engine::ids::{DbIndex, Lsn};
 use lux_engine::tier::promote::FetchTicket;
 use lux_engine::txn::build::BuildOrder;
 use lux_engine::txn::{Interrupt, Scratch, Txn};
+use lux_engine::value::TypeTag;
 use lux_engine::{DATABASE_COUNT, Engine};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinHandle;
@@ -24,6 +28,7 @@ use super::command_table::table;
 pub use super::command_table::{Command, CommandTable};
 use super::reply::CommandError;
 use super::reply_errors;
+use crate::blocking::{Block, Lane};
 use crate::config::Config;
 use crate::session::Session;
 use crate::state::{ServerState, Worker};
@@ -316,6 +321,45 @@ impl<'c> Context<'c> {
             Some(ticket) => Err(self.interrupt(Wait::Fetch(ticket))),
             None => Ok(()),
         }
+    }
+
+    /// Ends a run that found nothing: the client waits for the keys of `block`. What the handler wrote is the
+    /// reply where commands must not wait.
+    pub fn block(&mut self, block: Block) {
+        if !self.session.denies_blocking {
+            self.session.block = Some(block);
+        }
+    }
+
+    /// Whether others wait longer for what is in this key, so that this command leaves it to them. Not so
+    /// for the key whose turn it is.
+    #[must_use]
+    pub fn is_behind(&self, key: &[u8], lane: &Lane) -> bool {
+        let waiter = self.session.waiter.as_deref();
+        let has_turn = waiter.and_then(|waiter| waiter.turn_key()).is_some_and(|turn| **turn == *key);
+        !has_turn
+            && !self.session.denies_blocking
+            && self.engine().hook().is_active()
+            && self.state.blocking.is_behind(waiter, self.db(), key, lane)
+    }
+
+    /// Whether the key whose turn it is holds something else than the command wants, which is no error then.
+    pub fn is_called_in_vain(&mut self, tag: TypeTag) -> Result<bool, CommandError> {
+        let key = self.session.waiter.as_ref().and_then(|waiter| waiter.turn_key().cloned());
+        let Some(key) = key else { return Ok(false) };
+        Ok(self.peek(&key)?.is_none_or(|header| header.type_tag != tag))
+    }
+
+    /// Whether the command waits for keys already.
+    #[must_use]
+    pub fn is_waiter(&self) -> bool {
+        self.session.waiter.is_some()
+    }
+
+    /// What the command resolved when it came, if it waits for keys since.
+    #[must_use]
+    pub fn memo<T: 'static>(&self) -> Option<&T> {
+        self.session.waiter.as_ref()?.memo()
     }
 
     fn interrupt(&mut self, wait: Wait) -> CommandError {

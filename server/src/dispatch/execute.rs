@@ -5,6 +5,10 @@
 //! again after its [`Wait`]. A handler that panics has changed nothing (changes happen in the
 //! commit), so its client gets an error and the server goes on.
 //!
+//! A command that waits for keys ends with [`Step::Block`]; the connection puts it into the queues and
+//! executes it again for every turn it gets. It was admitted when it came: CLIENT PAUSE does not hold its
+//! turns, which belong to commits that were made before.
+//!
 //! MULTI will queue between admission and `attempt`: a queued command has been looked up and
 //! checked, and EXEC runs the queue inside one attempt.
 
@@ -26,6 +30,7 @@ use super::context::{Context, Resume, Wait};
 use super::reply::{CommandError, CommandResult, Mark, ReplySink};
 use super::reply_errors;
 use super::spec::{Flags, Keys};
+use crate::blocking::{Block, Unblock};
 use crate::clock;
 use crate::session::{ReplyMode, Session};
 use crate::slowlog;
@@ -37,6 +42,8 @@ pub enum Step {
     Done,
     /// Nothing happened yet: await this, then execute the same request again.
     Wait(Wait),
+    /// It found nothing. Execute the same request again when it has a turn, or [`give_up`].
+    Block(Block),
 }
 
 /// Whether more commands of the same batch follow; the last one settles the stopwatch.
@@ -75,7 +82,7 @@ pub fn execute(
         finish(session, mark, reply);
         return Step::Done;
     }
-    if state.pause.holds(command.spec.flags) {
+    if session.waiter.is_none() && state.pause.holds(command.spec.flags) {
         return Step::Wait(Wait::Unpaused);
     }
     let is_fast = command.spec.flags.has(Flags::FAST);
@@ -100,6 +107,14 @@ pub fn execute(
     if session.resume.is_some() {
         session.resume = None;
     }
+    session.handle.last_command.store(command.id, Relaxed);
+    if session.block.is_some()
+        && let Some(block) = session.block.take()
+    {
+        reply.rewind(mark);
+        worker.stopwatch.pause();
+        return Step::Block(block);
+    }
     if let Err(error) = result {
         worker.stats.commands.fail(command.id);
         fail(worker, session, error, mark, reply);
@@ -108,9 +123,32 @@ pub fn execute(
     if let Some(micros) = worker.stopwatch.after(&worker.stats, &session.config, is_fast, is_last) {
         note_slow(state, session, command, argv, micros);
     }
-    session.handle.last_command.store(command.id, Relaxed);
     finish(session, mark, reply);
     Step::Done
+}
+
+/// Ends a command that waits for keys without one.
+pub fn give_up(
+    worker: &Worker,
+    session: &mut Session,
+    argv: Argv<'_>,
+    why: Unblock,
+    reply: &mut dyn ReplySink,
+) {
+    let mark = reply.mark();
+    let Ok(command) = table().resolve(argv) else { return };
+    worker.stopwatch.before(&worker.stats, command.id, false);
+    match why {
+        // Whatever the command replies when it finds nothing, as in Redis.
+        Unblock::Timeout => reply.null_array(),
+        Unblock::Error => {
+            worker.stats.commands.fail(command.id);
+            fail(worker, session, reply_errors::UNBLOCKED, mark, reply);
+        }
+    }
+    // The time was spent waiting: nothing for SLOWLOG.
+    let _ = worker.stopwatch.after(&worker.stats, &session.config, false, true);
+    finish(session, mark, reply);
 }
 
 /// Whether the request is a line of HTTP: a page in somebody's browser tries to reach the server.
@@ -232,6 +270,9 @@ fn attempt(
     match end {
         End::Done(result, committed) => {
             note_gate(state, session, committed);
+            if let Some(lsn) = committed.lsn.filter(|_| committed.is_told) {
+                session.claim = state.blocking.claim(lsn);
+            }
             Outcome::Done(result)
         }
         End::Again(wait) => {
@@ -338,9 +379,9 @@ fn conclude(result: CommandResult, txn: Option<Txn<'_>>, wait: Option<Wait>, obs
         }
         (result @ Err(_), txn) => {
             let observed = txn.map_or(observed, |txn| txn.observed().max(observed));
-            End::Done(result, Committed { lsn: None, observed })
+            End::Done(result, Committed { observed, ..Committed::default() })
         }
-        (Ok(()), None) => End::Done(Ok(()), Committed { lsn: None, observed }),
+        (Ok(()), None) => End::Done(Ok(()), Committed { observed, ..Committed::default() }),
         (Ok(()), Some(txn)) => match txn.commit() {
             Ok(committed) => End::Done(Ok(()), committed),
             Err(CommitError::Interrupted(wait)) => End::Again(wait_for(wait)),

@@ -83,6 +83,11 @@ impl Client {
         Ok(Client { stream, input: Vec::new(), position: 0 })
     }
 
+    /// A second handle of the same connection, to send while the first one reads.
+    pub fn try_clone(&self) -> io::Result<Client> {
+        Ok(Client { stream: self.stream.try_clone()?, input: Vec::new(), position: 0 })
+    }
+
     /// Sends one command and waits for one reply.
     pub fn call<A: AsRef<[u8]>>(&mut self, args: &[A]) -> io::Result<Reply> {
         self.send(args)?;

@@ -6,12 +6,14 @@
 //! - [`kill9`]: concurrent writers, `kill -9`, and a checker that knows what was acknowledged.
 //! - [`process`]: clean stops, refused starts.
 //! - [`long_reads`]: what reads much shows one moment.
+//! - [`blocking`]: crowds of clients that wait for keys, vanish, time out and crash.
 //! - [`payloads`]: values go to other servers and come back.
 //! - [`sort`]: the rounds in which keys on disk are fetched.
 //! - [`clients`]: an everyday client library talks to the server.
 //!
 //! [`client`] is a RESP client small enough to be trusted by reading it; [`server`] starts and stops processes.
 
+mod blocking;
 mod client;
 mod clients;
 mod coverage;

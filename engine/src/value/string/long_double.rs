@@ -56,6 +56,19 @@ impl LongDouble {
         LongDouble(Kind::Finite { negative, mantissa, exponent })
     }
 
+    /// The number without its sign, as a double: infinite when it is too large for one, and never 0 unless
+    /// it is 0.
+    #[must_use]
+    pub fn magnitude(self) -> f64 {
+        match self.0 {
+            Kind::Finite { mantissa: 0, .. } => 0.0,
+            Kind::Finite { mantissa, exponent, .. } => {
+                (mantissa as f64 * 2f64.powi(exponent)).max(f64::MIN_POSITIVE)
+            }
+            Kind::NotFinite => f64::INFINITY,
+        }
+    }
+
     /// Adds, rounding half to even. An infinity or an overflow makes the sum not finite.
     #[must_use]
     pub fn plus(self, other: Self) -> Self {

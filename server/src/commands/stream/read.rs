@@ -1,13 +1,19 @@
 //! What returns entries: XLEN, XRANGE, XREVRANGE, XREAD, XREADGROUP.
 //!
-//! XREAD and XREADGROUP do not wait here: without entries they answer as after their time-out.
+//! With BLOCK, XREAD and XREADGROUP wait for entries when there are none. `$` and `+` mean what the stream
+//! had when the command came, however often it runs until then.
+
+use std::any::Any;
+use std::sync::Arc;
+use std::time::Duration;
 
 use lux_engine::value::TypeTag;
 use lux_engine::value::stream::{Entries, GroupRead, ReadFrom, StreamId, StreamValue};
 use lux_engine::wal::effect::Operation;
 
 use super::words;
-use crate::dispatch::args::{Args, Argv, parse_int};
+use crate::blocking::{Block, Lane};
+use crate::dispatch::args::{Args, Argv};
 use crate::dispatch::context::Context;
 use crate::dispatch::reply::{CommandError, CommandResult, ReplySink};
 use crate::dispatch::reply_errors as errors;
@@ -89,21 +95,21 @@ struct ReadOptions<'a> {
     count: u64,
     group: Option<(&'a [u8], &'a [u8])>,
     no_ack: bool,
+    /// BLOCK: whether and how long to wait for entries.
+    wait: Option<Option<Duration>>,
     keys: Argv<'a>,
     ids: Argv<'a>,
 }
 
 impl<'a> ReadOptions<'a> {
-    fn take(args: &mut Args<'a>, of_group: bool) -> Result<Self, CommandError> {
+    fn take(args: &mut Args<'a>, of_group: bool, now_ms: u64) -> Result<Self, CommandError> {
         let none = args.rest().slice(0, 0);
-        let mut options = ReadOptions { count: 0, group: None, no_ack: false, keys: none, ids: none };
+        let mut options =
+            ReadOptions { count: 0, group: None, no_ack: false, wait: None, keys: none, ids: none };
         loop {
             let has_value = args.remaining() > 1;
             if has_value && args.keyword("BLOCK") {
-                let timeout = parse_int(args.bytes()?).ok_or(errors::TIMEOUT_NOT_AN_INTEGER)?;
-                if timeout < 0 {
-                    return Err(errors::TIMEOUT_NEGATIVE);
-                }
+                options.wait = Some(args.timeout_ms(now_ms)?);
             } else if has_value && args.keyword("COUNT") {
                 options.count = u64::try_from(args.int()?).unwrap_or(0);
             } else if has_value && args.keyword("STREAMS") {
@@ -134,6 +140,20 @@ impl<'a> ReadOptions<'a> {
         options.ids = words.slice(words.len() / 2, words.len());
         Ok(options)
     }
+
+    /// Replies that there is nothing, and waits if that is wanted.
+    fn nothing(
+        &self,
+        ctx: &mut Context<'_>,
+        lane: Lane,
+        memo: Option<Box<dyn Any + Send>>,
+        reply: &mut dyn ReplySink,
+    ) {
+        reply.null_array();
+        if let Some(timeout) = self.wait {
+            ctx.block(Block { lane, keys: self.keys.iter().map(Arc::from).collect(), timeout, memo });
+        }
+    }
 }
 
 /// Begins the reply of so many streams.
@@ -151,18 +171,12 @@ fn write_stream(key: &[u8], reply: &mut dyn ReplySink) {
 
 /// `XREAD [COUNT count] [BLOCK milliseconds] STREAMS key [key ...] id [id ...]`
 pub(super) fn xread(ctx: &mut Context<'_>, mut args: Args<'_>, reply: &mut dyn ReplySink) -> CommandResult {
-    let options = ReadOptions::take(&mut args, false)?;
-    let mut behind = Vec::with_capacity(options.keys.len());
-    for (key, word) in options.keys.iter().zip(options.ids.iter()) {
-        let stream = ctx.stream(key)?;
-        let last_id = stream.map_or(StreamId::MIN, StreamValue::last_id);
-        behind.push(match word {
-            b"$" => last_id,
-            b"+" => last_id.previous().unwrap_or_default(),
-            b">" => return Err(errors::XREAD_NEW),
-            _ => words::id(word, 0)?,
-        });
+    let options = ReadOptions::take(&mut args, false, ctx.now_ms())?;
+    if ctx.is_called_in_vain(TypeTag::Stream)? {
+        options.nothing(ctx, Lane::Readers, None, reply);
+        return Ok(());
     }
+    let behind = read_behind(ctx, &options)?;
     let mut served = Vec::new();
     for (key, id) in options.keys.iter().zip(&behind) {
         if ctx.stream(key)?.is_some_and(|stream| stream.top_id().is_some_and(|top| top > *id)) {
@@ -170,7 +184,7 @@ pub(super) fn xread(ctx: &mut Context<'_>, mut args: Args<'_>, reply: &mut dyn R
         }
     }
     if served.is_empty() {
-        reply.null_array();
+        options.nothing(ctx, Lane::Readers, Some(Box::new(behind)), reply);
         return Ok(());
     }
     write_streams(served.len(), reply);
@@ -183,6 +197,23 @@ pub(super) fn xread(ctx: &mut Context<'_>, mut args: Args<'_>, reply: &mut dyn R
         }
     }
     Ok(())
+}
+
+/// The ids behind which XREAD reads: those that it found when it came, if it waits since.
+fn read_behind(ctx: &mut Context<'_>, options: &ReadOptions<'_>) -> Result<Vec<StreamId>, CommandError> {
+    let kept = ctx.memo::<Vec<StreamId>>().cloned();
+    let mut behind = Vec::with_capacity(options.keys.len());
+    for (key, word) in options.keys.iter().zip(options.ids.iter()) {
+        let stream = ctx.stream(key)?;
+        let last_id = stream.map_or(StreamId::MIN, StreamValue::last_id);
+        behind.push(match word {
+            b"$" => last_id,
+            b"+" => last_id.previous().unwrap_or_default(),
+            b">" => return Err(errors::XREAD_NEW),
+            _ => words::id(word, 0)?,
+        });
+    }
+    Ok(kept.unwrap_or(behind))
 }
 
 /// What XREADGROUP does with one stream.
@@ -208,13 +239,15 @@ pub(super) fn xreadgroup(
     mut args: Args<'_>,
     reply: &mut dyn ReplySink,
 ) -> CommandResult {
-    let options = ReadOptions::take(&mut args, true)?;
+    let options = ReadOptions::take(&mut args, true, ctx.now_ms())?;
     let names = options.group.ok_or(errors::XREADGROUP_NO_GROUP)?;
     let from = read_from(ctx, &options, names.0)?;
     let mut all = plan_reads(ctx, &options, names, &from)?;
     let count = all.iter().filter(|served| served.is_replied()).count();
     if count == 0 {
-        reply.null_array();
+        options.nothing(ctx, Lane::Group(Arc::from(names.0)), None, reply);
+        // Each look of one that waits would be logged for nothing but when its consumer was last seen.
+        all.retain(|served| served.read.is_new_consumer || !ctx.is_waiter());
     } else {
         write_streams(count, reply);
     }
@@ -281,6 +314,7 @@ fn plan_reads<'a>(
     from: &[ReadFrom],
 ) -> Result<Vec<Served<'a>>, CommandError> {
     let now_ms = ctx.now_ms();
+    let lane = options.wait.is_some().then(|| Lane::Group(Arc::from(names.0)));
     let mut all: Vec<Served<'a>> = Vec::with_capacity(from.len());
     for (key, from) in options.keys.iter().zip(from.iter().copied()) {
         let Some(mut stream) = ctx.stream(key)? else { continue };
@@ -302,6 +336,10 @@ fn plan_reads<'a>(
                 held.take(usize::try_from(read.count).unwrap_or(usize::MAX)).map(|(id, _)| id).collect()
             }
         };
+        let is_fresh = from == ReadFrom::New && read.count > 0;
+        if is_fresh && lane.as_ref().is_some_and(|lane| ctx.is_behind(key, lane)) {
+            continue;
+        }
         all.push(Served { key, from, read, history, edit });
     }
     Ok(all)

@@ -5,7 +5,7 @@ use lux_engine::value::zset::{AddOptions, Added, LexRange, ScoreRange, ZSetValue
 use lux_engine::wal::effect::Operation;
 
 use super::{limits, or_empty, remove, write_element};
-use crate::dispatch::args::{Args, parse_float, parse_int};
+use crate::dispatch::args::{Args, Argv, parse_float, parse_int};
 use crate::dispatch::context::Context;
 use crate::dispatch::reply::{CommandError, CommandResult, ReplySink};
 use crate::dispatch::reply_errors as errors;
@@ -190,7 +190,7 @@ fn pop(ctx: &mut Context<'_>, mut args: Args<'_>, is_max: bool, reply: &mut dyn 
 }
 
 /// Removes the `count` lowest or highest members of a key that has them, and writes them.
-fn pop_elements(
+pub(super) fn pop_elements(
     ctx: &mut Context<'_>,
     key: &[u8],
     is_max: bool,
@@ -215,36 +215,68 @@ fn pop_elements(
 
 /// `ZMPOP numkeys key [key ...] MIN | MAX [COUNT count]`
 pub(super) fn zmpop(ctx: &mut Context<'_>, mut args: Args<'_>, reply: &mut dyn ReplySink) -> CommandResult {
-    let Some(count) = args.next().and_then(parse_int).filter(|count| *count > 0) else {
-        return Err(errors::NUMKEYS_NOT_POSITIVE);
-    };
-    let keys = args.rest();
-    let count = usize::try_from(count).unwrap_or(usize::MAX);
-    if count >= keys.len() {
-        return Err(errors::SYNTAX);
-    }
-    let keys = keys.slice(0, count);
-    args.by_ref().take(count).for_each(drop);
-    let is_max = args.one_of(&["MIN", "MAX"]).ok_or(errors::SYNTAX)? == 1;
-    let mut wanted = None;
-    while !args.is_empty() {
-        if wanted.is_some() || !args.keyword("COUNT") || args.is_empty() {
-            return Err(errors::SYNTAX);
+    let wanted = ManyPop::take(&mut args)?;
+    for key in wanted.keys.iter() {
+        if pop_many(ctx, key, &wanted, reply)? {
+            return Ok(());
         }
-        let count = args.next().and_then(parse_int).filter(|count| *count > 0);
-        wanted = Some(count.ok_or(errors::COUNT_POSITIVE)?.unsigned_abs());
-    }
-    ctx.set_operation(if is_max { Operation::ZPopMax } else { Operation::ZPopMin });
-    for key in keys.iter() {
-        let Some(len) = ctx.zset(key)?.map(ZSetValue::len) else { continue };
-        let count = wanted.unwrap_or(1).min(len);
-        reply.array(2);
-        reply.bulk(key);
-        reply.array(count as usize);
-        return pop_elements(ctx, key, is_max, count, true, reply);
     }
     reply.null_array();
     Ok(())
+}
+
+/// What ZMPOP and BZMPOP are asked for.
+pub(super) struct ManyPop<'a> {
+    pub keys: Argv<'a>,
+    pub is_max: bool,
+    pub count: u64,
+}
+
+impl<'a> ManyPop<'a> {
+    pub(super) fn take(args: &mut Args<'a>) -> Result<Self, CommandError> {
+        let Some(count) = args.next().and_then(parse_int).filter(|count| *count > 0) else {
+            return Err(errors::NUMKEYS_NOT_POSITIVE);
+        };
+        let keys = args.rest();
+        let count = usize::try_from(count).unwrap_or(usize::MAX);
+        if count >= keys.len() {
+            return Err(errors::SYNTAX);
+        }
+        let keys = keys.slice(0, count);
+        args.by_ref().take(count).for_each(drop);
+        let is_max = args.one_of(&["MIN", "MAX"]).ok_or(errors::SYNTAX)? == 1;
+        let mut wanted = None;
+        while !args.is_empty() {
+            if wanted.is_some() || !args.keyword("COUNT") || args.is_empty() {
+                return Err(errors::SYNTAX);
+            }
+            let count = args.next().and_then(parse_int).filter(|count| *count > 0);
+            wanted = Some(count.ok_or(errors::COUNT_POSITIVE)?.unsigned_abs());
+        }
+        Ok(ManyPop { keys, is_max, count: wanted.unwrap_or(1) })
+    }
+}
+
+/// Replies a key and the members that it loses; whether it has any.
+pub(super) fn pop_many(
+    ctx: &mut Context<'_>,
+    key: &[u8],
+    wanted: &ManyPop<'_>,
+    reply: &mut dyn ReplySink,
+) -> Result<bool, CommandError> {
+    let Some(len) = ctx.zset(key)?.map(ZSetValue::len) else { return Ok(false) };
+    let count = wanted.count.min(len);
+    ctx.set_operation(pop_operation(wanted.is_max));
+    reply.array(2);
+    reply.bulk(key);
+    reply.array(count as usize);
+    pop_elements(ctx, key, wanted.is_max, count, true, reply)?;
+    Ok(true)
+}
+
+/// What events of pops are called.
+pub(super) fn pop_operation(is_max: bool) -> Operation {
+    if is_max { Operation::ZPopMax } else { Operation::ZPopMin }
 }
 
 /// A weight.

@@ -2,9 +2,10 @@
 //!
 //! Every handler reads its arguments to the end before it looks at a key, as Redis does, so errors come
 //! in Redis's order. Handlers that change something plan an edit; one that takes the last member deletes
-//! the key instead. Blocking pops are no part of this family.
+//! the key instead. Those that wait for members are in [`blocking`].
 
 mod algebra;
+mod blocking;
 mod change;
 mod range;
 mod read;
@@ -158,6 +159,52 @@ pub(crate) const COMMANDS: &[CommandSpec] = &[
         flags: SHRINK,
         arguments: "numkeys key [key ...] MIN | MAX [COUNT count]",
         handler: change::zmpop,
+        ..CommandSpec::BASE
+    },
+    CommandSpec {
+        name: "BZPOPMIN",
+        since: "5.0.0",
+        group: Group::SortedSet,
+        summary: "Removes the member with the lowest score of the first sorted set that has any, and \
+                  waits for one if none has.",
+        complexity: "O(log(N)) with N being the number of elements in the sorted set.",
+        arity: Arity::AtLeast(3),
+        keys: Keys::Range { first: 1, last: -2, step: 1 },
+        key_access: &["RW", "access", "delete"],
+        flags: SHRINK_FAST.with(Flags::BLOCKING),
+        arguments: "key [key ...] timeout",
+        handler: blocking::bzpopmin,
+        ..CommandSpec::BASE
+    },
+    CommandSpec {
+        name: "BZPOPMAX",
+        since: "5.0.0",
+        group: Group::SortedSet,
+        summary: "Removes the member with the highest score of the first sorted set that has any, and \
+                  waits for one if none has.",
+        complexity: "O(log(N)) with N being the number of elements in the sorted set.",
+        arity: Arity::AtLeast(3),
+        keys: Keys::Range { first: 1, last: -2, step: 1 },
+        key_access: &["RW", "access", "delete"],
+        flags: SHRINK_FAST.with(Flags::BLOCKING),
+        arguments: "key [key ...] timeout",
+        handler: blocking::bzpopmax,
+        ..CommandSpec::BASE
+    },
+    CommandSpec {
+        name: "BZMPOP",
+        since: "7.0.0",
+        group: Group::SortedSet,
+        summary: "Removes members with the lowest or highest scores of the first sorted set that has \
+                  any, and waits for some if none has.",
+        complexity: "O(K) + O(M*log(N)) where K is the number of keys, N the size of the sorted \
+                     set and M the number of members removed.",
+        arity: Arity::AtLeast(5),
+        keys: Keys::Counted { count_at: 2 },
+        key_access: &["RW", "access", "delete"],
+        flags: SHRINK.with(Flags::BLOCKING),
+        arguments: "timeout numkeys key [key ...] MIN | MAX [COUNT count]",
+        handler: blocking::bzmpop,
         ..CommandSpec::BASE
     },
     CommandSpec {

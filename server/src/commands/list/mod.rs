@@ -1,7 +1,9 @@
 //! List commands: pushes and pops at both ends, and what goes by index.
 //!
 //! Every handler reads the list, plans an edit and writes its reply, then hands the edit over; when the
-//! last element goes, the key is deleted instead.
+//! last element goes, the key is deleted instead. Those that wait for elements are in [`blocking`].
+
+mod blocking;
 
 use lux_engine::value::TypeTag;
 use lux_engine::value::list::{End, ListLimits, ListValue, SetOutcome};
@@ -17,6 +19,8 @@ const READ_FAST: Flags = Flags::READONLY.with(Flags::FAST);
 const GROW: Flags = Flags::WRITE.with(Flags::DENY_OOM);
 const GROW_FAST: Flags = GROW.with(Flags::FAST);
 const SHRINK_FAST: Flags = Flags::WRITE.with(Flags::FAST).with(Flags::RESERVE);
+
+const WAIT: Flags = Flags::WRITE.with(Flags::RESERVE).with(Flags::BLOCKING);
 
 const INSERT: &[&str] = &["RW", "insert"];
 const TAKE: &[&str] = &["RW", "access", "delete"];
@@ -225,9 +229,72 @@ pub(crate) const COMMANDS: &[CommandSpec] = &[
         handler: rpoplpush,
         ..BASE
     },
+    CommandSpec {
+        name: "BLPOP",
+        since: "2.0.0",
+        summary: "Removes the first element of the first list that has any, and waits for one if none has.",
+        complexity: "O(N) where N is the number of keys.",
+        arity: Arity::AtLeast(3),
+        keys: Keys::Range { first: 1, last: -2, step: 1 },
+        key_access: TAKE,
+        flags: WAIT,
+        arguments: "key [key ...] timeout",
+        handler: blocking::blpop,
+        ..BASE
+    },
+    CommandSpec {
+        name: "BRPOP",
+        since: "2.0.0",
+        summary: "Removes the last element of the first list that has any, and waits for one if none has.",
+        complexity: "O(N) where N is the number of keys.",
+        arity: Arity::AtLeast(3),
+        keys: Keys::Range { first: 1, last: -2, step: 1 },
+        key_access: TAKE,
+        flags: WAIT,
+        arguments: "key [key ...] timeout",
+        handler: blocking::brpop,
+        ..BASE
+    },
+    CommandSpec {
+        name: "BLMPOP",
+        since: "7.0.0",
+        summary: "Removes elements from the first list that has any, and waits for some if none has.",
+        complexity: "O(N+M) where N is the number of keys and M the number of elements returned.",
+        arity: Arity::AtLeast(5),
+        keys: Keys::Counted { count_at: 2 },
+        key_access: TAKE,
+        flags: WAIT,
+        arguments: "timeout numkeys key [key ...] LEFT | RIGHT [COUNT count]",
+        handler: blocking::blmpop,
+        ..BASE
+    },
+    CommandSpec {
+        name: "BLMOVE",
+        since: "6.2.0",
+        summary: "Moves an element from an end of one list to an end of another, and waits for one if there is none.",
+        arity: Arity::Exactly(6),
+        keys: Keys::Range { first: 1, last: 2, step: 1 },
+        key_access_of: Some(move_access),
+        flags: GROW.with(Flags::BLOCKING),
+        arguments: "source destination LEFT | RIGHT LEFT | RIGHT timeout",
+        handler: blocking::blmove,
+        ..BASE
+    },
+    CommandSpec {
+        name: "BRPOPLPUSH",
+        since: "2.2.0",
+        summary: "Moves the last element of one list before the first of another, and waits for one if there is none.",
+        arity: Arity::Exactly(4),
+        keys: Keys::Range { first: 1, last: 2, step: 1 },
+        key_access_of: Some(move_access),
+        flags: GROW.with(Flags::BLOCKING),
+        arguments: "source destination timeout",
+        handler: blocking::brpoplpush,
+        ..BASE
+    },
 ];
 
-/// Keys of LMOVE and RPOPLPUSH: the one loses an element, the other gets it.
+/// Keys of LMOVE, RPOPLPUSH and those of them that wait: the one loses an element, the other gets it.
 fn move_access(_: Argv<'_>, key: usize) -> &'static [&'static str] {
     if key == 0 { TAKE } else { INSERT }
 }
@@ -356,39 +423,66 @@ fn pop(ctx: &mut Context<'_>, mut args: Args<'_>, end: End, reply: &mut dyn Repl
 
 /// `LMPOP numkeys key [key ...] LEFT | RIGHT [COUNT count]`
 fn lmpop(ctx: &mut Context<'_>, mut args: Args<'_>, reply: &mut dyn ReplySink) -> CommandResult {
-    let numkeys = parse_int(args.bytes()?).and_then(|n| usize::try_from(n).ok()).filter(|n| *n > 0);
-    let numkeys = numkeys.ok_or(errors::NUMKEYS_NOT_POSITIVE)?;
-    if args.remaining() <= numkeys {
-        return Err(errors::SYNTAX);
-    }
-    let keys = args.rest().slice(0, numkeys);
-    args.nth(numkeys - 1);
-    let end = take_end(&mut args)?;
-    let mut count = None;
-    while !args.is_empty() {
-        if count.is_some() || args.remaining() < 2 || !args.keyword("COUNT") {
-            return Err(errors::SYNTAX);
+    let wanted = ManyPop::take(&mut args)?;
+    for key in wanted.keys.iter() {
+        if pop_many(ctx, key, &wanted, reply)? {
+            return Ok(());
         }
-        let given = parse_int(args.bytes()?).and_then(|n| u64::try_from(n).ok()).filter(|n| *n > 0);
-        count = Some(given.ok_or(errors::COUNT_POSITIVE)?);
-    }
-    let limits = limits(ctx);
-    for key in keys.iter() {
-        let Some(list) = ctx.list(key)? else { continue };
-        let mut edit = Vec::new();
-        let popped = list.plan_pop(end, count.unwrap_or(1), limits, &mut edit);
-        reply.array(2);
-        reply.bulk(key);
-        reply.array(popped as usize);
-        for element in list.from_end(end).take(popped as usize) {
-            reply.bulk(element);
-        }
-        let is_left = list.len() > popped;
-        ctx.set_operation(pop_operation(end));
-        return change(ctx, key, &edit, is_left);
     }
     reply.null_array();
     Ok(())
+}
+
+/// What LMPOP and BLMPOP are asked for.
+struct ManyPop<'a> {
+    keys: Argv<'a>,
+    end: End,
+    count: u64,
+}
+
+impl<'a> ManyPop<'a> {
+    fn take(args: &mut Args<'a>) -> Result<Self, CommandError> {
+        let numkeys = parse_int(args.bytes()?).and_then(|n| usize::try_from(n).ok()).filter(|n| *n > 0);
+        let numkeys = numkeys.ok_or(errors::NUMKEYS_NOT_POSITIVE)?;
+        if args.remaining() <= numkeys {
+            return Err(errors::SYNTAX);
+        }
+        let keys = args.rest().slice(0, numkeys);
+        args.nth(numkeys - 1);
+        let end = take_end(args)?;
+        let mut count = None;
+        while !args.is_empty() {
+            if count.is_some() || args.remaining() < 2 || !args.keyword("COUNT") {
+                return Err(errors::SYNTAX);
+            }
+            let given = parse_int(args.bytes()?).and_then(|n| u64::try_from(n).ok()).filter(|n| *n > 0);
+            count = Some(given.ok_or(errors::COUNT_POSITIVE)?);
+        }
+        Ok(ManyPop { keys, end, count: count.unwrap_or(1) })
+    }
+}
+
+/// Replies a key and the elements that it loses; whether it has any.
+fn pop_many(
+    ctx: &mut Context<'_>,
+    key: &[u8],
+    wanted: &ManyPop<'_>,
+    reply: &mut dyn ReplySink,
+) -> Result<bool, CommandError> {
+    let (limits, end) = (limits(ctx), wanted.end);
+    let Some(list) = ctx.list(key)? else { return Ok(false) };
+    let mut edit = Vec::new();
+    let popped = list.plan_pop(end, wanted.count, limits, &mut edit);
+    reply.array(2);
+    reply.bulk(key);
+    reply.array(popped as usize);
+    for element in list.from_end(end).take(popped as usize) {
+        reply.bulk(element);
+    }
+    let is_left = list.len() > popped;
+    ctx.set_operation(pop_operation(end));
+    change(ctx, key, &edit, is_left)?;
+    Ok(true)
 }
 
 /// `LLEN key`
