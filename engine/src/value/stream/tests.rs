@@ -168,7 +168,10 @@ impl Model {
                 Some(limit) => limit as usize,
             };
             if wanted < len || wanted > limit {
-                count = wanted.min(limit) / 4 * 4;
+                // Nodes of four entries, counted from the first that ever came.
+                let first = (self.added as usize).saturating_sub(len);
+                let ends = (first + 1..=first + wanted.min(limit)).filter(|at| at % 4 == 0);
+                count = ends.last().map_or(0, |end| end - first);
             }
         }
         let _ = len_before_add;
