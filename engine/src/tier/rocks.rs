@@ -271,9 +271,7 @@ impl RocksStore {
         // DURABILITY: RocksDB syncs the new files and then one MANIFEST record that names those
         // of all families. A crash before that record leaves the state of the flush before, with
         // orphaned files that the next open deletes.
-        self.db
-            .flush_cfs_opt(&families, &options)
-            .map_err(|error| self.error("flush", error))
+        self.db.flush_cfs_opt(&families, &options).map_err(|error| self.error("flush", error))
     }
 
     /// Whether the files hold what was written before the flush of this number.
