@@ -88,7 +88,7 @@ impl EngineConfig {
             fsync: FsyncPolicy::EverySec,
             segment_bytes: 0,
             checkpoint_interval_ms: 60_000,
-            read_threads: 8,
+            read_threads: 16,
             is_background: true,
             direct: DirectIo::default(),
             cold_files_max: u64::MAX,

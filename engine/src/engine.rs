@@ -95,7 +95,7 @@ impl Engine {
         let replay_ms = (config.clock.monotonic_ns() - replay_started) / 1_000_000;
         let replayed = (wal_report.bytes, replay_ms);
         let core = Arc::new(Core {
-            promoter: Promoter::new(Arc::clone(&store)),
+            promoter: Promoter::new(Arc::clone(&store), Arc::clone(&config.clock)),
             store,
             wal,
             hook: Hook::default(),

@@ -68,6 +68,8 @@ pub(super) fn run(log: &Log) {
         match wait(log, &mut tick, stated) {
             Next::Stop => return,
             Next::Sync => {
+                // Whoever is ready to append joins this group instead of waiting for the next one.
+                std::thread::yield_now();
                 // A failure has latched the log; from then on there is nothing to do but stop.
                 stated = log.sync_once().is_err();
             }
