@@ -170,8 +170,8 @@ impl Model {
             if wanted < len || wanted > limit {
                 // Nodes of four entries, counted from the first that ever came.
                 let first = (self.added as usize).saturating_sub(len);
-                let ends = (first + 1..=first + wanted.min(limit)).filter(|at| at % 4 == 0);
-                count = ends.last().map_or(0, |end| end - first);
+                let mut ends = (first + 1..=first + wanted.min(limit)).filter(|at| at % 4 == 0);
+                count = ends.next_back().map_or(0, |end| end - first);
             }
         }
         let _ = len_before_add;
