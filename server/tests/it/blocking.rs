@@ -131,19 +131,24 @@ fn the_first_key_with_data_is_taken() {
     }
 }
 
-/// The socket is closed, and the very next thing is a push.
+/// The socket is closed; once the server's host knows, a push is for those who are still there.
 #[test]
 fn a_client_that_vanished_takes_nothing() {
     let mut rig = Rig::start(Program::Lux, &[]);
+    let await_blocked = |rig: &mut Rig, count: u64| {
+        eventually("the clients that are left", || info(&mut rig.control, "blocked_clients") == count);
+    };
     for round in 0..20 {
         let gone = rig.block("BLPOP k 0");
         let behind = rig.block("BLPOP k 0");
         drop(gone);
+        await_blocked(&mut rig, 1);
         rig.call(&format!("RPUSH k {round}"));
         let mut behind = behind;
         assert_eq!(behind.read_reply().expect("a reply"), pair("k", &round.to_string()));
         let gone = [rig.block("BLMOVE k other LEFT LEFT 0"), rig.block("BRPOP k 0")];
         drop(gone);
+        await_blocked(&mut rig, 0);
         assert_eq!(rig.call("RPUSH k last"), Reply::Int(1));
         assert_eq!(rig.call("RPOP k"), bulk("last"), "round {round}");
     }
