@@ -18,7 +18,7 @@ use crate::env::{FileSystem, OpenMode};
 use crate::error::{Error, Result};
 
 /// The on-disk format that this version reads and writes.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 const NAME: &str = "STORE";
 const TEMPORARY: &str = "STORE.new";
 /// The file is a few lines; anything longer is not ours.

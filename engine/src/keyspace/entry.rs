@@ -526,13 +526,13 @@ impl Entry {
     #[must_use]
     pub fn element_hint(&self) -> Option<ExpireAt> {
         match self.body() {
-            BodyRef::Boxed(Value::Collection(held)) => held.value.next_deadline(),
             // Its row is a copy that nobody looked into yet: the reaper has to.
-            BodyRef::Boxed(Value::StoredCollection(stored)) => match stored.at {
-                StoredAt::Pages { tag: TypeTag::Hash, .. } => Some(LOOK_SOON),
-                _ => None,
-            },
-            _ => None,
+            BodyRef::Boxed(Value::StoredCollection(stored))
+                if matches!(stored.at, StoredAt::Pages { tag: TypeTag::Hash, .. }) =>
+            {
+                Some(LOOK_SOON)
+            }
+            _ => self.element_deadline(),
         }
     }
 

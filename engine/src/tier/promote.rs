@@ -44,7 +44,7 @@ const BATCH_CACHED: usize = 16;
 const THREADS_CACHED: usize = 4;
 /// Most keys while the device is waited for. The blocks of a batch are read one after the other, so a queue
 /// is better shared by many threads: with direct I/O, 16 threads got 28k rows per second with batches of 16,
-/// 37k with batches of 2, where the device itself gave 43k blocks.
+/// 30k to 34k with batches of 2, where the device itself gave 43k to 45k blocks.
 const BATCH_DEVICE: usize = 2;
 /// Time per row that tells the two apart, ns: a row from memory takes 5 to 15 us, a device 60 or more.
 const DEVICE_ROW_NS: u64 = 40_000;

@@ -78,7 +78,7 @@ fn change_frame(rig: &Rig, files: &SimFiles, at: usize, value: u8) -> PathBuf {
 fn a_folder_of_a_newer_format_is_refused_and_left_alone() {
     let (rig, files) = killed();
     let path = Path::new("/data/STORE");
-    let text = String::from_utf8(read(&files, path)).expect("text").replace("format 1\n", "format 2\n");
+    let text = String::from_utf8(read(&files, path)).expect("text").replace("format 2\n", "format 3\n");
     files.open(path, OpenMode::ReadWrite).and_then(|file| file.write_at(text.as_bytes(), 0)).expect("writes");
     let before = image(&files);
     let refusal = refusal(&rig, &files);

@@ -5,14 +5,10 @@
 //! [`AHEAD_BYTES_MAX`]; beyond that it stays in the socket, and whether the client is still there is asked for
 //! now and then.
 
-use std::future::poll_fn;
 use std::io;
-use std::pin::Pin;
 use std::sync::atomic::Ordering::Relaxed;
-use std::task::Poll;
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, ReadBuf};
 use tokio::time::Instant;
 
 use super::stream::Stream;
@@ -167,26 +163,5 @@ async fn read_ahead(
             return Ok(0);
         }
     }
-    poll_fn(|cx| {
-        let at_work = workspace.get_or_insert_with(|| pool.take());
-        let mut room = ReadBuf::new(at_work.input.room(0));
-        let polled = Pin::new(&mut *stream).poll_read(cx, &mut room);
-        let count = room.filled().len();
-        match polled {
-            Poll::Ready(Ok(())) => {
-                at_work.input.advance(count);
-                Poll::Ready(Ok(count))
-            }
-            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
-            Poll::Pending => {
-                if at_work.is_idle()
-                    && let Some(idle) = workspace.take()
-                {
-                    pool.put(idle);
-                }
-                Poll::Pending
-            }
-        }
-    })
-    .await
+    super::read_input(stream, workspace, pool, |_| 0).await
 }

@@ -196,28 +196,7 @@ impl Connection {
     /// buffers.
     async fn fill(&mut self) -> Result<(), End> {
         let Connection { stream, workspace, pool, shutdown, .. } = self;
-        let read = poll_fn(|cx| {
-            let at_work = workspace.get_or_insert_with(|| pool.take());
-            let wanted = at_work.decoder.bytes_wanted();
-            let mut room = ReadBuf::new(at_work.input.room(wanted));
-            let polled = Pin::new(&mut *stream).poll_read(cx, &mut room);
-            let count = room.filled().len();
-            match polled {
-                Poll::Ready(Ok(())) => {
-                    at_work.input.advance(count);
-                    Poll::Ready(Ok(count))
-                }
-                Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
-                Poll::Pending => {
-                    if at_work.is_idle()
-                        && let Some(idle) = workspace.take()
-                    {
-                        pool.put(idle);
-                    }
-                    Poll::Pending
-                }
-            }
-        });
+        let read = read_input(stream, workspace, pool, |at_work| at_work.decoder.bytes_wanted());
         let count = tokio::select! {
             biased;
             count = read => count?,
@@ -498,4 +477,37 @@ async fn write_all(
         rest = &rest[written..];
     }
     Ok(true)
+}
+
+/// Reads what there is from the client, at least into the room that `wanted` asks for; 0 when the client is
+/// gone. Gives an idle workspace back while there is nothing.
+async fn read_input(
+    stream: &mut Stream,
+    workspace: &mut Option<Box<Workspace>>,
+    pool: &Pool,
+    wanted: impl Fn(&Workspace) -> usize,
+) -> io::Result<usize> {
+    poll_fn(|cx| {
+        let at_work = workspace.get_or_insert_with(|| pool.take());
+        let wanted = wanted(at_work);
+        let mut room = ReadBuf::new(at_work.input.room(wanted));
+        let polled = Pin::new(&mut *stream).poll_read(cx, &mut room);
+        let count = room.filled().len();
+        match polled {
+            Poll::Ready(Ok(())) => {
+                at_work.input.advance(count);
+                Poll::Ready(Ok(count))
+            }
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Pending => {
+                if at_work.is_idle()
+                    && let Some(idle) = workspace.take()
+                {
+                    pool.put(idle);
+                }
+                Poll::Pending
+            }
+        }
+    })
+    .await
 }

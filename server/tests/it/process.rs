@@ -241,7 +241,7 @@ fn a_folder_of_a_newer_format_is_refused_and_left_alone() {
     let (mut server, folder) = left_folder();
     let store = folder.join("STORE");
     let text = fs::read_to_string(&store).expect("text");
-    fs::write(&store, text.replace("format 1\n", "format 2\n")).expect("it can be written");
+    fs::write(&store, text.replace("format 2\n", "format 3\n")).expect("it can be written");
     let before = image(&folder);
     let output = run(&["--port", &free_port().to_string(), "--dir", folder.to_str().expect("a plain path")]);
     assert!(!output.status.success(), "{}", said(&output));
