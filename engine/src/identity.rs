@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! lux store
-//! format 1
+//! format 2
 //! store-id 00f3...    16 hex digits
 //! hash-seed 9a0c...   16 hex digits
 //! openings 3
@@ -177,9 +177,9 @@ mod tests {
         let path = Path::new("/data/STORE");
         let text = identity().encode();
         assert_eq!(Identity::decode(&text, path).expect("own text"), identity());
-        let newer = text.replace("format 1", "format 2");
+        let newer = text.replace("format 2", "format 3");
         let error = Identity::decode(&newer, path).expect_err("newer").to_string();
-        assert!(error.contains("/data/STORE") && error.contains("format 2"), "{error}");
+        assert!(error.contains("/data/STORE") && error.contains("format 3"), "{error}");
         for at in 0..text.len() {
             let mut bytes = text.clone().into_bytes();
             bytes[at] ^= 1;

@@ -82,7 +82,7 @@ fn a_folder_of_a_newer_format_is_refused_and_left_alone() {
     files.open(path, OpenMode::ReadWrite).and_then(|file| file.write_at(text.as_bytes(), 0)).expect("writes");
     let before = image(&files);
     let refusal = refusal(&rig, &files);
-    assert!(refusal.contains("/data/STORE") && refusal.contains("format 2"), "{refusal}");
+    assert!(refusal.contains("/data/STORE") && refusal.contains("format 3"), "{refusal}");
     assert_eq!(image(&files), before);
 }
 

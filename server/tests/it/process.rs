@@ -246,7 +246,7 @@ fn a_folder_of_a_newer_format_is_refused_and_left_alone() {
     let output = run(&["--port", &free_port().to_string(), "--dir", folder.to_str().expect("a plain path")]);
     assert!(!output.status.success(), "{}", said(&output));
     let said = said(&output);
-    assert!(said.contains(&*store.to_string_lossy()) && said.contains("format 2"), "{said}");
+    assert!(said.contains(&*store.to_string_lossy()) && said.contains("format 3"), "{said}");
     assert!(image(&folder) == before, "the refused start changed the folder");
     fs::write(&store, text).expect("it can be written");
     server.restart();
