@@ -133,7 +133,6 @@ fn the_first_key_with_data_is_taken() {
 
 /// The socket is closed; once the server's host knows, a push is for those who are still there.
 #[test]
-#[ignore = "fails now and then on a busy machine: an open defect or a race of the test, not found yet"]
 fn a_client_that_vanished_takes_nothing() {
     let mut rig = Rig::start(Program::Lux, &[]);
     let await_blocked = |rig: &mut Rig, count: u64| {

@@ -13,7 +13,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::client::{Client, Reply};
-use crate::server::{Program, Server, free_port};
+use crate::server::{Port, Program, Server};
 
 /// Runs the program to its end; for starts that must fail. One that stays up is stopped, and counts as a success.
 fn run(args: &[&str]) -> Output {
@@ -79,8 +79,8 @@ fn a_folder_in_use_is_refused() {
     let server = Server::start(Program::Lux, &[]);
     fill(&server);
     let folder = server.data_folder();
-    let port = free_port().to_string();
-    let output = run(&["--port", &port, "--dir", folder.to_str().expect("a plain path")]);
+    let port = Port::reserve();
+    let output = run(&["--port", &port.to_string(), "--dir", folder.to_str().expect("a plain path")]);
     assert!(!output.status.success(), "a second server opened the same folder:\n{}", said(&output));
     assert!(
         said(&output).contains(&*folder.to_string_lossy()),
@@ -95,7 +95,7 @@ fn a_taken_port_is_refused() {
     let server = Server::start(Program::Lux, &[]);
     let folder = tempfile::tempdir().expect("a temporary folder");
     let port = server.address().port().to_string();
-    let output = run(&["--port", &port, "--dir", folder.path().to_str().expect("a plain path")]);
+    let output = run(&["--port", &port.to_string(), "--dir", folder.path().to_str().expect("a plain path")]);
     assert!(!output.status.success(), "two servers on one port:\n{}", said(&output));
     assert!(said(&output).contains(&port), "the message names the port:\n{}", said(&output));
 }
@@ -243,7 +243,8 @@ fn a_folder_of_a_newer_format_is_refused_and_left_alone() {
     let text = fs::read_to_string(&store).expect("text");
     fs::write(&store, text.replace("format 2\n", "format 3\n")).expect("it can be written");
     let before = image(&folder);
-    let output = run(&["--port", &free_port().to_string(), "--dir", folder.to_str().expect("a plain path")]);
+    let output =
+        run(&["--port", &Port::reserve().to_string(), "--dir", folder.to_str().expect("a plain path")]);
     assert!(!output.status.success(), "{}", said(&output));
     let said = said(&output);
     assert!(said.contains(&*store.to_string_lossy()) && said.contains("format 3"), "{said}");
@@ -262,7 +263,8 @@ fn a_folder_without_its_identity_is_refused_and_left_alone() {
     let aside = folder.join("aside");
     fs::rename(&store, &aside).expect("renamed");
     let before = image(&folder);
-    let output = run(&["--port", &free_port().to_string(), "--dir", folder.to_str().expect("a plain path")]);
+    let output =
+        run(&["--port", &Port::reserve().to_string(), "--dir", folder.to_str().expect("a plain path")]);
     assert!(!output.status.success() && said(&output).contains("STORE"), "{}", said(&output));
     assert!(image(&folder) == before, "the refused start changed the folder");
     fs::rename(&aside, &store).expect("renamed");
@@ -292,8 +294,9 @@ fn a_read_only_folder_is_refused_by_name() {
     fs::set_permissions(parent, fs::Permissions::from_mode(0o755)).expect("it is ours");
     fs::set_permissions(&folder, fs::Permissions::from_mode(0o555)).expect("it is ours");
     let before = image(&folder);
-    let port = free_port().to_string();
-    let output = run_without_rights(&["--port", &port, "--dir", folder.to_str().expect("a plain path")]);
+    let port = Port::reserve();
+    let output =
+        run_without_rights(&["--port", &port.to_string(), "--dir", folder.to_str().expect("a plain path")]);
     fs::set_permissions(&folder, writable).expect("it is ours");
     let Some(output) = output else {
         eprintln!("skipped: the program cannot be run as nobody");
@@ -311,7 +314,7 @@ fn a_read_only_folder_is_refused_by_name() {
 fn a_file_in_place_of_the_folder_is_refused_by_name() {
     let file = tempfile::NamedTempFile::new().expect("a temporary file");
     let path = file.path().to_str().expect("a plain path");
-    let output = run(&["--port", &free_port().to_string(), "--dir", path]);
+    let output = run(&["--port", &Port::reserve().to_string(), "--dir", path]);
     assert!(!output.status.success(), "{}", said(&output));
     assert!(said(&output).contains(&format!("create the data folder {path}")), "{}", said(&output));
 }

@@ -5,9 +5,10 @@
 //! connection error the test saw.
 
 use std::env;
+use std::fmt;
 use std::fs::{self, File};
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
@@ -81,7 +82,7 @@ pub struct Server {
     program: Program,
     flags: Vec<String>,
     folder: TempDir,
-    port: u16,
+    port: Option<Port>,
     child: Option<Child>,
     /// A configuration file, given as the first argument.
     configuration: Option<PathBuf>,
@@ -131,7 +132,7 @@ impl Server {
             program,
             flags,
             folder,
-            port: 0,
+            port: None,
             child: None,
             configuration: None,
             environment: Vec::new(),
@@ -145,7 +146,7 @@ impl Server {
     }
 
     pub fn address(&self) -> SocketAddr {
-        SocketAddr::from((Ipv4Addr::LOCALHOST, self.port))
+        SocketAddr::from((Ipv4Addr::LOCALHOST, self.port()))
     }
 
     /// The data folder.
@@ -228,7 +229,7 @@ impl Server {
             .append(true)
             .open(self.log_path())
             .expect("the log file can be opened");
-        self.port = free_port();
+        let port = self.port.insert(Port::reserve()).to_string();
         let mut command = match self.descriptors {
             None => Command::new(path),
             Some((soft, hard)) => {
@@ -241,7 +242,7 @@ impl Server {
         let child = command
             .args(&self.configuration)
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
-            .args(["--port", &self.port.to_string(), "--dir"])
+            .args(["--port", &port, "--dir"])
             .arg(&data)
             .args(self.program.base_flags())
             .args(&self.flags)
@@ -285,9 +286,14 @@ impl Server {
         format!(
             "--- log of {} on port {} ---\n{}--- end of log ---",
             self.program.name(),
-            self.port,
+            self.port(),
             String::from_utf8_lossy(&text[start..])
         )
+    }
+
+    /// 0 before the first launch.
+    fn port(&self) -> u16 {
+        self.port.as_ref().map_or(0, Port::number)
     }
 
     fn log_path(&self) -> PathBuf {
@@ -309,23 +315,44 @@ impl Drop for Server {
     }
 }
 
-/// A port nobody listens on right now.
+/// A loopback port that no other test uses, in this process or another, as long as this is alive.
 ///
-/// Ports come from below the range the kernel hands to outgoing connections, walked from a place that depends on
-/// this process: a port that was merely free a moment ago could be taken by one of our own client sockets.
-pub fn free_port() -> u16 {
-    use std::sync::atomic::{AtomicU16, Ordering};
-    const FIRST: u16 = 12_000;
-    const COUNT: u16 = 18_000;
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    let start = u16::try_from(std::process::id() * 97 % u32::from(COUNT)).expect("a remainder below 18000");
-    for _ in 0..COUNT {
-        // ORDERING: only the uniqueness of the numbers matters.
-        let step = NEXT.fetch_add(1, Ordering::Relaxed);
-        let port = FIRST + start.wrapping_add(step) % COUNT;
-        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
-            return port;
+/// A server listens only some time after its port was chosen, and one that finds it taken ends, while the test
+/// talks to the server that took it. So the port's UDP side, which no server uses, is held as a reservation.
+pub struct Port {
+    number: u16,
+    _reservation: UdpSocket,
+}
+
+impl Port {
+    /// Ports come from below the range the kernel hands to outgoing connections, walked from a place that depends
+    /// on this process: a port that was merely free a moment ago could be taken by one of our own client sockets.
+    pub fn reserve() -> Port {
+        use std::sync::atomic::{AtomicU16, Ordering};
+        const FIRST: u16 = 12_000;
+        const COUNT: u16 = 18_000;
+        static NEXT: AtomicU16 = AtomicU16::new(0);
+        let start =
+            u16::try_from(std::process::id() * 97 % u32::from(COUNT)).expect("a remainder below 18000");
+        for _ in 0..COUNT {
+            // ORDERING: only the uniqueness of the numbers matters.
+            let step = NEXT.fetch_add(1, Ordering::Relaxed);
+            let number = FIRST + start.wrapping_add(step) % COUNT;
+            let Ok(reservation) = UdpSocket::bind((Ipv4Addr::LOCALHOST, number)) else { continue };
+            if TcpListener::bind((Ipv4Addr::LOCALHOST, number)).is_ok() {
+                return Port { number, _reservation: reservation };
+            }
         }
+        panic!("no free port between {FIRST} and {}", FIRST + COUNT);
     }
-    panic!("no free port between {FIRST} and {}", FIRST + COUNT);
+
+    pub fn number(&self) -> u16 {
+        self.number
+    }
+}
+
+impl fmt::Display for Port {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.number.fmt(f)
+    }
 }
