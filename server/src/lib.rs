@@ -21,6 +21,7 @@ pub mod logging;
 pub mod machine;
 mod park;
 pub mod resp;
+pub mod scripting;
 pub mod server;
 pub mod session;
 pub mod slowlog;

@@ -30,6 +30,7 @@ mod decode_stream;
 mod encode;
 mod encode_stream;
 mod listpack;
+mod libraries;
 mod lzf;
 mod old;
 mod reader;
@@ -45,6 +46,7 @@ pub use collection::{Limits, dump_collection, load_collection};
 pub use crc64::crc64;
 pub use encode::{dump_hash, dump_list, dump_set, dump_zset};
 pub use encode_stream::{GroupWriter, StreamWriter};
+pub use libraries::{LibrariesError, dump_libraries, load_libraries};
 pub use reader::RdbReader;
 pub use sink::{
     ConsumerState, EntryFields, EntryId, GroupState, ObjectKind, ObjectSink, PendingEntry, StreamState, Text,

@@ -164,7 +164,7 @@ impl<'a> RdbReader<'a> {
         Ok(bytes)
     }
 
-    fn byte(&mut self) -> Result<u8, DumpError> {
+    pub(super) fn byte(&mut self) -> Result<u8, DumpError> {
         self.array().map(|[byte]| byte)
     }
 

@@ -23,6 +23,11 @@ impl RdbWriter {
         RdbWriter { out: vec![value_type.byte()] }
     }
 
+    /// Starts a payload that opens with something else than a value's type.
+    pub(super) fn empty() -> Self {
+        RdbWriter { out: Vec::new() }
+    }
+
     /// Writes a length or count.
     pub fn put_len(&mut self, len: u64) {
         match len {

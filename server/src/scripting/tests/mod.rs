@@ -1,0 +1,8 @@
+//! Scripts against a fake caller.
+
+mod api;
+mod caches;
+mod fake;
+mod hostile;
+mod libraries;
+mod sandbox;
