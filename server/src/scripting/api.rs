@@ -129,7 +129,10 @@ pub(super) fn place(lua: &Lua) -> Option<(String, usize)> {
 /// `(text, name, environment)`: the compiled function. Text only: Lua 5.1 does not verify bytecode.
 fn load(lua: &Lua, (text, name, environment): (Value, Value, Table)) -> mlua::Result<Raised> {
     let Some(text) = lua.coerce_string(text)? else {
-        return Ok((false, Value::String(lua.create_string("bad argument #1 to 'loadstring' (string expected)")?)));
+        return Ok((
+            false,
+            Value::String(lua.create_string("bad argument #1 to 'loadstring' (string expected)")?),
+        ));
     };
     let name = lua.coerce_string(name)?.map_or_else(|| text.to_string_lossy(), |name| name.to_string_lossy());
     let name = name.split('\0').next().unwrap_or_default().to_owned();
@@ -137,7 +140,9 @@ fn load(lua: &Lua, (text, name, environment): (Value, Value, Table)) -> mlua::Re
     let chunk = lua.load(&*code).set_name(name).set_mode(ChunkMode::Text);
     match chunk.set_environment(environment).into_function() {
         Ok(function) => Ok((true, Value::Function(function))),
-        Err(mlua::Error::SyntaxError { message, .. }) => Ok((false, Value::String(lua.create_string(message)?))),
+        Err(mlua::Error::SyntaxError { message, .. }) => {
+            Ok((false, Value::String(lua.create_string(message)?)))
+        }
         Err(error) => Err(error),
     }
 }
@@ -213,10 +218,13 @@ pub(super) fn natives(lua: &Lua, host: &Rc<Host>) -> mlua::Result<Table> {
     })?;
     natives.raw_set("where", place)?;
     natives.raw_set("load", lua.create_function(load)?)?;
-    natives.raw_set("log", lua.create_function(|_, (level, text): (i64, LuaString)| {
-        log(level, &text);
-        Ok(())
-    })?)?;
+    natives.raw_set(
+        "log",
+        lua.create_function(|_, (level, text): (i64, LuaString)| {
+            log(level, &text);
+            Ok(())
+        })?,
+    )?;
     let h = Rc::clone(host);
     natives.raw_set("random", native(lua, "random", move |args| random(&h, &args))?)?;
     let h = Rc::clone(host);

@@ -7,9 +7,9 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
+use super::ScriptError;
 use super::api::sha1_hex;
 use super::shebang::{self, ScriptFlags};
-use super::ScriptError;
 
 /// How many scripts that only EVAL brought are kept.
 pub const EVAL_SCRIPTS_MAX: usize = 500;

@@ -203,17 +203,21 @@ pub(super) fn register(host: &Host, values: &MultiValue) -> Result<(), String> {
     let registered = match (values.len(), values.front(), values.get(1)) {
         (1, Some(Value::Table(named)), _) => named_arguments(named)?,
         (1, ..) => {
-            return Err("calling server.register_function with a single argument is only applicable to Lua table \
+            return Err(
+                "calling server.register_function with a single argument is only applicable to Lua table \
                         (representing named arguments)."
-                .to_owned());
+                    .to_owned(),
+            );
         }
         (2, Some(name), Some(callback)) => positional_arguments(name, callback)?,
         _ => return Err("wrong number of arguments to server.register_function".to_owned()),
     };
     if !shebang::is_valid_name(&registered.name) {
-        return Err("Library names can only contain letters, numbers, or underscores(_) and must be at least one \
+        return Err(
+            "Library names can only contain letters, numbers, or underscores(_) and must be at least one \
                     character long"
-            .to_owned());
+                .to_owned(),
+        );
     }
     let mut all = host.registered.borrow_mut();
     let all = all.get_or_insert_default();
@@ -246,26 +250,34 @@ fn named_arguments(named: &Table) -> Result<Registered, String> {
     let (mut name, mut description, mut flags, mut callback) = (None, None, ScriptFlags::default(), None);
     for pair in named.pairs::<Value, Value>() {
         let (key, value) = pair.map_err(|error| error.to_string())?;
-        let key = string(&key).ok_or("named argument key given to server.register_function is not a string")?;
+        let key =
+            string(&key).ok_or("named argument key given to server.register_function is not a string")?;
         match (key.to_ascii_lowercase().as_str(), value) {
             ("function_name", value) => {
                 let value = string(&value);
-                name =
-                    Some(value.ok_or("function_name argument given to server.register_function must be a string")?);
+                name = Some(
+                    value
+                        .ok_or("function_name argument given to server.register_function must be a string")?,
+                );
             }
             ("description", value) => {
                 let value = string(&value);
-                description =
-                    Some(value.ok_or("description argument given to server.register_function must be a string")?);
+                description = Some(
+                    value.ok_or("description argument given to server.register_function must be a string")?,
+                );
             }
             ("callback", Value::Function(function)) => callback = Some(function),
             ("callback", _) => {
-                return Err("callback argument given to server.register_function must be a function".to_owned());
+                return Err(
+                    "callback argument given to server.register_function must be a function".to_owned()
+                );
             }
             ("flags", Value::Table(list)) => flags = flags_of(&list)?,
             ("flags", _) => {
-                return Err("flags argument to server.register_function must be a table representing function flags"
-                    .to_owned());
+                return Err(
+                    "flags argument to server.register_function must be a table representing function flags"
+                        .to_owned(),
+                );
             }
             _ => return Err("unknown argument given to server.register_function".to_owned()),
         }

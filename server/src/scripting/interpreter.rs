@@ -248,7 +248,10 @@ impl Interpreter {
         let body = match compiled {
             Ok((true, Value::Function(body))) => body,
             Ok((_, message)) => {
-                return Err(ScriptError::new(format!("ERR Error compiling function: {}", string_of(&message))));
+                return Err(ScriptError::new(format!(
+                    "ERR Error compiling function: {}",
+                    string_of(&message)
+                )));
             }
             Err(error) => return Err(self.recovered(&error)),
         };
@@ -264,7 +267,8 @@ impl Interpreter {
             (Some(stop), _) => api::stop_text(stop, false).to_owned(),
             (None, Ok((true, _))) => {
                 let entry = |one: Registered| {
-                    let function = LibraryFunction { name: one.name, description: one.description, flags: one.flags };
+                    let function =
+                        LibraryFunction { name: one.name, description: one.description, flags: one.flags };
                     (function, one.callback)
                 };
                 return Ok(registered.into_iter().map(entry).collect());
@@ -304,7 +308,8 @@ impl Interpreter {
             (Some(stop), _) => {
                 let text = api::stop_text(stop, kind == Kind::Eval).to_owned();
                 let place = host.stopped_at.borrow_mut().take();
-                let text = place.map_or(text.clone(), |(source, line)| with_place(&text, &name, &source, line));
+                let text =
+                    place.map_or(text.clone(), |(source, line)| with_place(&text, &name, &source, line));
                 Err(ScriptError { text, is_killed: true })
             }
             (None, Ok((true, value))) => {

@@ -103,8 +103,16 @@ function base.pcall(...)
   return caught(raw_pcall(...))
 end
 
+-- Called after the error has unwound: Lua runs a real handler inside the instruction hook that raised
+-- it, where hooks are off and an endless handler could not be stopped.
+local function handled(handler, ok, ...)
+  if ok then return true, ... end
+  rethrow_if_stopped()
+  return false, select(2, caught_as_is(raw_pcall(handler, plain((...)))))
+end
+
 function base.xpcall(body, handler)
-  return caught_as_is(raw_xpcall(body, handler))
+  return handled(handler, raw_pcall(body))
 end
 
 ---------------------------------------------------------------------------------------------------

@@ -140,7 +140,8 @@ impl ReplySink for Recorded {
     fn rewind(&mut self, mark: Mark) {
         // The bytes stay behind the ones still named: the cursor walks both from the front, so they
         // must go as well.
-        let dropped: usize = self.events.drain(mark.0.min(self.events.len())..).map(|event| event.bytes()).sum();
+        let dropped: usize =
+            self.events.drain(mark.0.min(self.events.len())..).map(|event| event.bytes()).sum();
         self.bytes.truncate(self.bytes.len() - dropped);
     }
 }
@@ -330,7 +331,13 @@ impl Fields {
         self.write_at(value, is_resp3, sink, 0)
     }
 
-    fn write_at(&self, value: &Value, is_resp3: bool, sink: &mut dyn ReplySink, depth: usize) -> mlua::Result<()> {
+    fn write_at(
+        &self,
+        value: &Value,
+        is_resp3: bool,
+        sink: &mut dyn ReplySink,
+        depth: usize,
+    ) -> mlua::Result<()> {
         if depth > DEPTH_MAX {
             sink.error(TOO_DEEP);
             return Ok(());
@@ -347,7 +354,13 @@ impl Fields {
         Ok(())
     }
 
-    fn write_table(&self, table: &Table, is_resp3: bool, sink: &mut dyn ReplySink, depth: usize) -> mlua::Result<()> {
+    fn write_table(
+        &self,
+        table: &Table,
+        is_resp3: bool,
+        sink: &mut dyn ReplySink,
+        depth: usize,
+    ) -> mlua::Result<()> {
         if let Value::String(text) = table.raw_get(&self.err)? {
             let text = text.to_string_lossy();
             sink.error(text.strip_prefix('-').unwrap_or(&text));
@@ -367,7 +380,8 @@ impl Fields {
             return Ok(());
         }
         if let Value::Table(inner) = table.raw_get(&self.verbatim)?
-            && let (Value::String(format), Value::String(text)) = (inner.raw_get("format")?, inner.raw_get("string")?)
+            && let (Value::String(format), Value::String(text)) =
+                (inner.raw_get("format")?, inner.raw_get("string")?)
         {
             sink.verbatim(&format.to_string_lossy(), &text.as_bytes());
             return Ok(());
@@ -393,7 +407,13 @@ impl Fields {
     }
 
     /// The elements up to the first nil.
-    fn write_array(&self, table: &Table, is_resp3: bool, sink: &mut dyn ReplySink, depth: usize) -> mlua::Result<()> {
+    fn write_array(
+        &self,
+        table: &Table,
+        is_resp3: bool,
+        sink: &mut dyn ReplySink,
+        depth: usize,
+    ) -> mlua::Result<()> {
         let mut elements = Vec::new();
         loop {
             match table.raw_get(elements.len() + 1)? {

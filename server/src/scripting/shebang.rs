@@ -51,7 +51,8 @@ impl ScriptFlags {
 fn split(body: &[u8]) -> Option<(Option<Vec<String>>, &[u8])> {
     let end = memchr::memchr(b'\n', body)?;
     let words = words::split(&body[..end]).filter(|words| !words.is_empty());
-    let words = words.map(|words| words.iter().map(|word| String::from_utf8_lossy(word).into_owned()).collect());
+    let words =
+        words.map(|words| words.iter().map(|word| String::from_utf8_lossy(word).into_owned()).collect());
     Some((words, &body[end..]))
 }
 
@@ -106,9 +107,11 @@ pub fn parse_library(body: &[u8]) -> Result<(String, &[u8]), String> {
     }
     let name = name.ok_or("Library name was not given")?;
     if !is_valid_name(&name) {
-        return Err("Library names can only contain letters, numbers, or underscores(_) and must be at least one \
+        return Err(
+            "Library names can only contain letters, numbers, or underscores(_) and must be at least one \
                     character long"
-            .to_owned());
+                .to_owned(),
+        );
     }
     match engine.strip_prefix("#!") {
         Some(engine) if engine.eq_ignore_ascii_case("lua") => Ok((name, code)),

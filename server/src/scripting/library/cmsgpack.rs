@@ -214,7 +214,9 @@ fn unpack_from(host: &Host, args: &NativeArgs<'_>, limit: i64, offset: i64) -> R
     let bytes = source.as_bytes();
     if offset < 0 || limit < 0 {
         let len = bytes.len();
-        return Err(Fail::Text(format!("Invalid request to unpack with offset of {offset} and limit of {len}.")));
+        return Err(Fail::Text(format!(
+            "Invalid request to unpack with offset of {offset} and limit of {len}."
+        )));
     }
     let Some(rest) = bytes.get(offset as usize..) else {
         let len = bytes.len();
@@ -225,7 +227,10 @@ fn unpack_from(host: &Host, args: &NativeArgs<'_>, limit: i64, offset: i64) -> R
     let mut results = Vec::new();
     while input.at < rest.len() && (decode_all || (results.len() as i64) < limit) {
         if results.len() >= RESULTS_MAX {
-            return Err("stack overflow (too many return values at once; use unpack_one or unpack_limit instead.)".into());
+            return Err(
+                "stack overflow (too many return values at once; use unpack_one or unpack_limit instead.)"
+                    .into(),
+            );
         }
         results.push(input.value(0)?);
     }

@@ -60,7 +60,15 @@ impl<'a> Matcher<'a> {
     pub fn new(text: &'a [u8], pattern: &'a [u8], interrupt: &'a dyn Fn() -> bool) -> Self {
         let end = pattern.iter().position(|byte| *byte == 0).unwrap_or(pattern.len());
         let pattern = pattern.get(..end).unwrap_or_default();
-        Matcher { text, pattern, groups: [Group::Open(0); CAPTURES_MAX], level: 0, depth: 0, steps: 0, interrupt }
+        Matcher {
+            text,
+            pattern,
+            groups: [Group::Open(0); CAPTURES_MAX],
+            level: 0,
+            depth: 0,
+            steps: 0,
+            interrupt,
+        }
     }
 
     /// The first match that starts at `from` or later, or only at `from` when `anchored`: where it
@@ -222,7 +230,8 @@ impl<'a> Matcher<'a> {
 
     fn back_reference(&mut self, s: usize, digit: u8) -> Found {
         let index = usize::from(digit.wrapping_sub(b'1'));
-        let Some(Group::Closed(start, end)) = self.groups.get(index).filter(|_| index < self.level).copied() else {
+        let Some(Group::Closed(start, end)) = self.groups.get(index).filter(|_| index < self.level).copied()
+        else {
             return malformed("invalid capture index");
         };
         let found = self.text[s..].starts_with(&self.text[start..end]);

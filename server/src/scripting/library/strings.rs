@@ -63,7 +63,8 @@ fn find(host: &Host, args: &NativeArgs<'_>, wants_place: bool) -> Results {
     let (source, pattern) = (args.string(0)?, args.string(1)?);
     let (source, pattern) = (source.as_bytes(), pattern.as_bytes());
     let init = args.integer_or(2, 1)?;
-    let from = if init < 0 { source.len().saturating_sub(init.unsigned_abs() as usize) } else { init as usize };
+    let from =
+        if init < 0 { source.len().saturating_sub(init.unsigned_abs() as usize) } else { init as usize };
     let from = from.saturating_sub(usize::from(init > 0)).min(source.len());
     let is_plain = !matches!(args.value(3), Value::Nil | Value::Boolean(false));
     if wants_place && (is_plain || !pattern.iter().any(|byte| SPECIALS.contains(byte))) {

@@ -44,9 +44,9 @@ impl<'a> Format<'a> {
         }
         let digits = &self.bytes[self.at..self.at + digits];
         self.at += digits.len();
-        let value = digits.iter().try_fold(0i32, |sum, digit| {
-            sum.checked_mul(10)?.checked_add(i32::from(digit - b'0'))
-        });
+        let value = digits
+            .iter()
+            .try_fold(0i32, |sum, digit| sum.checked_mul(10)?.checked_add(i32::from(digit - b'0')));
         value.map(|value| value as usize).ok_or_else(|| Fail::from("integral size overflow"))
     }
 
@@ -216,7 +216,9 @@ fn unpack(args: &NativeArgs<'_>) -> Results {
             b'c' => results.push(Value::String(args.lua.create_string(field)?)),
             b's' => {
                 let rest = &data[at..];
-                let Some(len) = memchr::memchr(0, rest) else { return Err("unfinished string in data".into()) };
+                let Some(len) = memchr::memchr(0, rest) else {
+                    return Err("unfinished string in data".into());
+                };
                 results.push(Value::String(args.lua.create_string(&rest[..len])?));
                 at += len + 1;
             }

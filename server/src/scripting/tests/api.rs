@@ -63,7 +63,10 @@ fn replies_become_values() {
         ("return redis.call('verbatim')", "$5 hello"),
         ("return redis.call('attribute')", ":7"),
         ("return redis.call('half')", "$5 whole"),
-        ("return redis.pcall('wrong').err", "$65 WRONGTYPE Operation against a key holding the wrong kind of value"),
+        (
+            "return redis.pcall('wrong').err",
+            "$65 WRONGTYPE Operation against a key holding the wrong kind of value",
+        ),
     ] {
         assert_eq!(eval(code), reply, "{code}");
     }
@@ -85,7 +88,11 @@ fn resp3_replies_become_values() {
     }
     let mut fixture = Fixture::new();
     fixture.eval("redis.setresp(3)");
-    assert_eq!(fixture.eval("return redis.call('map')"), "*2 $3 key $5 value", "the choice ends with the script");
+    assert_eq!(
+        fixture.eval("return redis.call('map')"),
+        "*2 $3 key $5 value",
+        "the choice ends with the script"
+    );
 }
 
 #[test]
@@ -126,15 +133,27 @@ fn uncaught_errors_name_script_and_line() {
         ("error({err='My Err'})", "My Err", 1),
         ("local x = nil\nreturn x.y", "ERR user_script:2: attempt to index local 'x' (a nil value)", 2),
         ("redis.call('wrong')", "WRONGTYPE Operation against a key holding the wrong kind of value", 1),
-        ("return redis.call('nosuch')", "ERR Unknown command called from script", 1),
-        ("\nreturn cjson.decode('x')", "ERR user_script:2: Expected value but found invalid token at character 1", 2),
-        ("return nosuch", "ERR user_script:1: Script attempted to access nonexistent global variable 'nosuch'", 1),
+        ("local x = redis.call('nosuch')", "ERR Unknown command called from script", 1),
+        (
+            "\nlocal x = cjson.decode('x')",
+            "ERR user_script:2: Expected value but found invalid token at character 1",
+            2,
+        ),
+        (
+            "return nosuch",
+            "ERR user_script:1: Script attempted to access nonexistent global variable 'nosuch'",
+            1,
+        ),
         ("redis.sha1hex()", "ERR wrong number of arguments", 1),
         ("return redis.error_reply('a', 'b')", "", 0),
         ("redis.setresp(4)", "ERR RESP version must be 2 or 3.", 1),
         ("redis.log(1)", "ERR server.log() requires two arguments or more.", 1),
         ("redis.log(9, 'x')", "ERR Invalid log level.", 1),
-        ("redis.set_repl(9)", "ERR Invalid replication flags. Use REPL_AOF, REPL_REPLICA, REPL_ALL or REPL_NONE.", 1),
+        (
+            "redis.set_repl(9)",
+            "ERR Invalid replication flags. Use REPL_AOF, REPL_REPLICA, REPL_ALL or REPL_NONE.",
+            1,
+        ),
     ] {
         let reply = eval(code);
         if line == 0 {
@@ -169,13 +188,19 @@ fn error_replies_get_a_code() {
 fn pcall_gives_the_text_of_an_error() {
     for (code, reply) in [
         ("return {pcall(function() return 1, 2 end)}", "*3 :1 :1 :2"),
-        ("local ok, e = pcall(redis.call, 'nosuch') return {tostring(ok), type(e), e}",
-         "*3 $5 false $6 string $38 ERR Unknown command called from script"),
+        (
+            "local ok, e = pcall(redis.call, 'nosuch') return {tostring(ok), type(e), e}",
+            "*3 $5 false $6 string $38 ERR Unknown command called from script",
+        ),
         ("local ok, e = pcall(error, {x=1}) return {type(e), e.x}", "*2 $5 table :1"),
-        ("local ok, e = pcall(cjson.decode, '[') return {type(e), e}",
-         "*2 $6 string $46 Expected value but found T_END at character 2"),
-        ("local ok, e = xpcall(function() error('a') end, function(m) return m .. '!' end) return e",
-         "$17 user_script:1: a!"),
+        (
+            "local ok, e = pcall(cjson.decode, '[') return {type(e), e}",
+            "*2 $6 string $45 Expected value but found T_END at character 2",
+        ),
+        (
+            "local ok, e = xpcall(function() error('a') end, function(m) return m .. '!' end) return e",
+            "$17 user_script:1: a!",
+        ),
     ] {
         assert_eq!(eval(code), reply, "{code}");
     }
@@ -205,7 +230,8 @@ fn small_functions_work() {
 #[test]
 fn random_numbers_repeat() {
     let mut fixture = Fixture::new();
-    let draw = "local t = {} for i = 1, 5 do t[i] = tostring(math.random(1000)) end return table.concat(t, ' ')";
+    let draw =
+        "local t = {} for i = 1, 5 do t[i] = tostring(math.random(1000)) end return table.concat(t, ' ')";
     let first = fixture.eval(draw);
     assert_eq!(fixture.eval(draw), first);
     assert_ne!(fixture.eval(&format!("math.randomseed(7) {draw}")), first);

@@ -48,7 +48,10 @@ fn shebangs_are_checked() {
     assert_eq!(parsed.code(), b"\nreturn 1");
     assert!(script("return 1").flags.has(shebang::ScriptFlags::COMPATIBLE));
     let mut fixture = Fixture::new();
-    assert!(fixture.eval("#!lua\nerror('x')").contains("user_script:2: x"), "lines are counted with the shebang");
+    assert!(
+        fixture.eval("#!lua\nerror('x')").contains("user_script:2: x"),
+        "lines are counted with the shebang"
+    );
 }
 
 const MATH: &str = "#!lua name=math\n\
@@ -96,9 +99,16 @@ fn functions_are_called() {
     assert_eq!(function.flags.names().collect::<Vec<_>>(), ["no-writes", "allow-oom"]);
     assert_eq!(function.description.as_deref(), Some("counts"));
     assert_eq!((loaded.libraries.len(), loaded.libraries.functions_len()), (1, 2));
-    loaded.load("#!lua name=bad\nserver.register_function('bad', function()\n error('oops') end)", false).unwrap();
+    loaded
+        .load("#!lua name=bad\nserver.register_function('bad', function()\n error('oops') end)", false)
+        .unwrap();
     assert_eq!(loaded.call("bad", &[], &[]), "-ERR user_function:3: oops script: bad, on @user_function:3.");
-    loaded.load("#!lua name=api\nredis.register_function('ping', function() return redis.call('ping') end)", false).unwrap();
+    loaded
+        .load(
+            "#!lua name=api\nredis.register_function('ping', function() return redis.call('ping') end)",
+            false,
+        )
+        .unwrap();
     assert_eq!(loaded.call("ping", &[], &[]), "+PONG");
     assert!(loaded.libraries.remove("api"));
     assert!(!loaded.libraries.remove("api"));
@@ -123,23 +133,60 @@ fn bad_libraries_change_nothing() {
         ("return 1".to_owned(), "Missing library metadata"),
         ("#!lua name=x".to_owned(), "Invalid library metadata"),
         (format!("#!lua\n{register}"), "Library name was not given"),
-        (format!("#!lua name=a name=b\n{register}"), "Invalid metadata value, name argument was given multiple times"),
+        (
+            format!("#!lua name=a name=b\n{register}"),
+            "Invalid metadata value, name argument was given multiple times",
+        ),
         (format!("#!lua name=a foo=b\n{register}"), "Invalid metadata value given: foo=b"),
-        (format!("#!lua name=a-b\n{register}"), "Library names can only contain letters, numbers, or underscores(_)"),
+        (
+            format!("#!lua name=a-b\n{register}"),
+            "Library names can only contain letters, numbers, or underscores(_)",
+        ),
         (format!("#!js name=a\n{register}"), "Engine 'js' not found"),
         (format!("#!lua name=math\n{register}"), "Library 'math' already exists"),
         ("#!lua name=a\n".to_owned(), "No functions registered"),
         ("#!lua name=a\nreturn +".to_owned(), "Error compiling function: user_function:2: "),
-        ("#!lua name=a\nredis.register_function('double', function() end)".to_owned(), "Function double already exists"),
-        ("#!lua name=a\nredis.register_function('f')".to_owned(), "calling server.register_function with a single argument"),
-        ("#!lua name=a\nredis.register_function()".to_owned(), "wrong number of arguments to server.register_function"),
-        ("#!lua name=a\nredis.register_function('f', 1)".to_owned(), "second argument to server.register_function must be a function"),
-        ("#!lua name=a\nredis.register_function{function_name='f'}".to_owned(), "server.register_function must get a callback argument"),
-        ("#!lua name=a\nredis.register_function{function_name='f', callback=1}".to_owned(), "callback argument given to"),
-        ("#!lua name=a\nredis.register_function{function_name='f', callback=function() end, flags={'x'}}".to_owned(), "unknown flag given"),
-        ("#!lua name=a\nredis.register_function{foo=1}".to_owned(), "unknown argument given to server.register_function"),
-        ("#!lua name=a\nredis.call('ping')".to_owned(), "attempted to access nonexistent global variable 'call'"),
-        ("#!lua name=a\nreturn string.rep('x', 2)".to_owned(), "attempted to access nonexistent global variable 'string'"),
+        (
+            "#!lua name=a\nredis.register_function('double', function() end)".to_owned(),
+            "Function double already exists",
+        ),
+        (
+            "#!lua name=a\nredis.register_function('f')".to_owned(),
+            "calling server.register_function with a single argument",
+        ),
+        (
+            "#!lua name=a\nredis.register_function()".to_owned(),
+            "wrong number of arguments to server.register_function",
+        ),
+        (
+            "#!lua name=a\nredis.register_function('f', 1)".to_owned(),
+            "second argument to server.register_function must be a function",
+        ),
+        (
+            "#!lua name=a\nredis.register_function{function_name='f'}".to_owned(),
+            "server.register_function must get a callback argument",
+        ),
+        (
+            "#!lua name=a\nredis.register_function{function_name='f', callback=1}".to_owned(),
+            "callback argument given to",
+        ),
+        (
+            "#!lua name=a\nredis.register_function{function_name='f', callback=function() end, flags={'x'}}"
+                .to_owned(),
+            "unknown flag given",
+        ),
+        (
+            "#!lua name=a\nredis.register_function{foo=1}".to_owned(),
+            "unknown argument given to server.register_function",
+        ),
+        (
+            "#!lua name=a\nredis.call('ping')".to_owned(),
+            "attempted to access nonexistent global variable 'call'",
+        ),
+        (
+            "#!lua name=a\nreturn string.rep('x', 2)".to_owned(),
+            "attempted to access nonexistent global variable 'string'",
+        ),
         ("#!lua name=a\na = 1".to_owned(), "Attempt to modify a readonly table"),
         ("#!lua name=a\nwhile true do end".to_owned(), "FUNCTION LOAD timeout"),
     ] {

@@ -4,8 +4,10 @@ use super::fake::{Fixture, eval};
 
 #[test]
 fn dangerous_globals_are_absent() {
-    for name in ["print", "dofile", "loadfile", "require", "module", "package", "io", "debug", "getfenv",
-                 "setfenv", "newproxy", "x"] {
+    for name in [
+        "print", "dofile", "loadfile", "require", "module", "package", "io", "debug", "getfenv", "setfenv",
+        "newproxy", "x",
+    ] {
         let reply = eval(&format!("return {name}"));
         let text = format!("Script attempted to access nonexistent global variable '{name}'");
         assert!(reply.contains(&text), "{name}: {reply}");
@@ -66,7 +68,10 @@ fn bytecode_is_refused() {
     let reply = eval("return {loadstring(string.dump(function() return 1 end))}");
     assert_eq!(reply, "*0");
     assert_eq!(eval("return loadstring('return 1 + 1')()"), ":2");
-    assert_eq!(eval("local t = {'return ', '7'} local i = 0 return load(function() i = i + 1 return t[i] end)()"), ":7");
+    assert_eq!(
+        eval("local t = {'return ', '7'} local i = 0 return load(function() i = i + 1 return t[i] end)()"),
+        ":7"
+    );
     assert!(eval("return loadstring('a = 1')()").contains("readonly"));
     assert!(eval("\x1bLua").starts_with("-ERR Error compiling script"));
 }

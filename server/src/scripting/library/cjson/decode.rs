@@ -108,11 +108,7 @@ impl Decoder<'_> {
 
     fn word(&mut self) -> Token {
         let rest = &self.bytes[self.at..];
-        let words = [
-            ("true", Token::Boolean(true)),
-            ("false", Token::Boolean(false)),
-            ("null", Token::Null),
-        ];
+        let words = [("true", Token::Boolean(true)), ("false", Token::Boolean(false)), ("null", Token::Null)];
         for (word, token) in words {
             if rest.starts_with(word.as_bytes()) {
                 self.at += word.len();
@@ -234,7 +230,9 @@ impl Decoder<'_> {
         self.depth += 1;
         if self.depth > self.settings.decode_depth.min(super::DEPTH_MAX) {
             let (depth, at) = (self.depth, self.at);
-            return Err(Fail::Text(format!("Found too many nested data structures ({depth}) at character {at}")));
+            return Err(Fail::Text(format!(
+                "Found too many nested data structures ({depth}) at character {at}"
+            )));
         }
         self.host.check_stop()?;
         let value = body(self)?;
@@ -293,7 +291,8 @@ fn parse_number(bytes: &[u8]) -> Option<(f64, usize)> {
     let sign = usize::from(matches!(bytes.first(), Some(b'+' | b'-')));
     let factor = if bytes.first() == Some(&b'-') { -1.0 } else { 1.0 };
     let rest = &bytes[sign..];
-    let word = |word: &str| rest.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word.as_bytes()));
+    let word =
+        |word: &str| rest.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word.as_bytes()));
     for (name, value) in [("infinity", f64::INFINITY), ("inf", f64::INFINITY), ("nan", f64::NAN)] {
         if word(name) {
             return Some((factor * value, sign + name.len()));
@@ -302,9 +301,9 @@ fn parse_number(bytes: &[u8]) -> Option<(f64, usize)> {
     if word("0x") {
         let digits = rest[2..].iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
         if digits > 0 {
-            let value = rest[2..2 + digits].iter().fold(0.0, |sum, byte| {
-                sum * 16.0 + f64::from(char::from(*byte).to_digit(16).unwrap_or(0))
-            });
+            let value = rest[2..2 + digits]
+                .iter()
+                .fold(0.0, |sum, byte| sum * 16.0 + f64::from(char::from(*byte).to_digit(16).unwrap_or(0)));
             return Some((factor * value, sign + 2 + digits));
         }
     }

@@ -63,9 +63,8 @@ impl Encoder<'_> {
             return Ok(None);
         };
         let ratio = self.settings.sparse_ratio as usize;
-        let is_sparse = ratio > 0
-            && max > pairs.len().saturating_mul(ratio)
-            && max > self.settings.sparse_safe as usize;
+        let is_sparse =
+            ratio > 0 && max > pairs.len().saturating_mul(ratio) && max > self.settings.sparse_safe as usize;
         match (is_sparse, self.settings.sparse_convert) {
             (false, _) => Ok(Some(max)),
             (true, true) => Ok(None),
