@@ -164,7 +164,7 @@ fn uncaught_errors_name_script_and_line() {
     }
     assert_eq!(
         eval("return +"),
-        "-ERR Error compiling script (new function): user_script:1: unexpected symbol near '<eof>'"
+        "-ERR Error compiling script (new function): user_script:1: unexpected symbol near '+'"
     );
 }
 
