@@ -21,19 +21,19 @@ use collection::Held;
 use stored::{Loaded, StoredCollection};
 use string::{BigString, StoredString};
 
-/// A value that does not fit inline in its entry.
+/// What is more than a short string. It lies in its entry, so the rare and the large variants are boxed.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Value {
     /// A string too long for the entry.
-    String(BigString),
+    String(Box<BigString>),
     /// A string whose bytes are pages in the cold tier and not in memory.
-    Stored(StoredString),
+    Stored(Box<StoredString>),
     /// A collection.
     Collection(Held),
     /// A collection whose elements are rows of the cold tier and not in memory.
     StoredCollection(Box<StoredCollection>),
     /// Deltas replayed from the log whose base is a row not read yet.
-    Unresolved(Unresolved),
+    Unresolved(Box<Unresolved>),
 }
 
 /// Logged deltas that wait for their base row. Such an entry is dirty and present.
@@ -72,7 +72,9 @@ impl Value {
     /// Edits that waited for the content do not fit it: corruption.
     pub fn give(&mut self, content: Loaded) -> Result<(), DecodeError> {
         match (&mut *self, content) {
-            (Value::Stored(stored), Loaded::String(bytes)) => *self = Value::String(stored.load(bytes)),
+            (Value::Stored(stored), Loaded::String(bytes)) => {
+                *self = Value::String(Box::new(stored.load(bytes)))
+            }
             (Value::StoredCollection(stored), Loaded::Collection(held)) => {
                 *self = Value::Collection(stored.load(held)?);
             }
@@ -81,17 +83,16 @@ impl Value {
         Ok(())
     }
 
-    /// Heap bytes held, including the box.
+    /// Heap bytes held.
     #[must_use]
     pub fn heap_bytes(&self) -> usize {
-        std::mem::size_of::<Value>()
-            + match self {
-                Value::String(string) => string.heap_bytes(),
-                Value::Stored(stored) => stored.heap_bytes(),
-                Value::Collection(held) => held.heap_bytes(),
-                Value::StoredCollection(stored) => stored.heap_bytes(),
-                Value::Unresolved(waiting) => waiting.heap_bytes(),
-            }
+        match self {
+            Value::String(string) => size_of::<BigString>() + string.heap_bytes(),
+            Value::Stored(stored) => size_of::<StoredString>() + stored.heap_bytes(),
+            Value::Collection(held) => held.heap_bytes(),
+            Value::StoredCollection(stored) => stored.heap_bytes(),
+            Value::Unresolved(waiting) => size_of::<Unresolved>() + waiting.heap_bytes(),
+        }
     }
 }
 
