@@ -97,7 +97,8 @@ impl Verb {
             Self::Zadd | Self::Zmove => Template::new(&[name, Key, Number, Member]),
             Self::Xadd => Template::new(&[name, Key, Text("*"), Text("field"), Member]),
             Self::Lrange => Template::new(&[name, Key, Text("0"), Text("-1")]),
-            Self::Zrange => Template::new(&[name, Key, Number, Number]),
+            // Its ranks are no arguments of one length.
+            Self::Zrange => Template::new(&[name, Key]),
         }
     }
 }
@@ -108,7 +109,7 @@ pub enum Part<'a> {
     Text(&'a str),
     Key,
     Member,
-    /// Sixteen digits: a score or a rank.
+    /// Sixteen digits.
     Number,
 }
 
@@ -247,7 +248,12 @@ impl Workload for Collections {
             }
             Verb::Zrange => {
                 let rank = self.rng.below(self.elements - RANGE);
-                self.template.append(out, [key, rank, rank + RANGE - 1]);
+                // Ranks must not begin with zeros.
+                let (from, to) = (rank.to_string(), (rank + RANGE - 1).to_string());
+                wire::append_command(
+                    out,
+                    &[b"ZRANGE", &values::key(KEY, key), from.as_bytes(), to.as_bytes()],
+                );
                 return rank;
             }
             Verb::Zmove => {

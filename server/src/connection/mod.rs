@@ -33,7 +33,7 @@ use tokio::time::Instant;
 
 use crate::clock;
 use crate::config::value::BufferLimit;
-use crate::convoy::{self, Convoys, Pass};
+use crate::convoy::{self, Convoys, Lead};
 use crate::dispatch::args::Argv;
 use crate::dispatch::context;
 use crate::dispatch::execute::{Position, Step, execute};
@@ -221,21 +221,21 @@ impl Connection {
         self.session.handle.touch(self.worker.now_ms.get());
         // Keeps what the batch reads in memory until it is done.
         let mut prefetched = None;
-        let mut pass = self.pass(count).await;
+        let mut lead = self.lead(count).await;
         for index in 0..count {
             let position = if index + 1 == count { Position::Last } else { Position::Inside };
             loop {
                 match self.execute_one(index, position) {
                     Step::Done => break,
                     Step::Wait(wait) => {
-                        pass = None;
+                        lead = None;
                         if wait.is_fetch() && prefetched.is_none() {
                             prefetched = self.prefetch(index + 1..count);
                         }
                         self.wait(wait, &mut prefetched).await?;
                     }
                     Step::Block(block) => {
-                        (pass, prefetched) = (None, None);
+                        (lead, prefetched) = (None, None);
                         if !self.stay_blocked(index, block).await? {
                             break;
                         }
@@ -243,11 +243,11 @@ impl Connection {
                 }
             }
             if self.session.claim.is_some() || self.session.waiter.is_some() {
-                pass = None;
+                lead = None;
                 self.settle().await;
             }
             if self.state.evict_always.load(Relaxed) {
-                pass = None;
+                lead = None;
                 self.evict_everything().await;
             }
             if self.session.is_aborted {
@@ -257,11 +257,11 @@ impl Connection {
                 break;
             }
             if self.workspace.as_ref().is_some_and(|workspace| workspace.output.len() >= FLUSH_BYTES) {
-                pass = None;
+                lead = None;
                 self.flush().await?;
             }
         }
-        drop(pass);
+        drop(lead);
         if let Some(workspace) = &mut self.workspace {
             let done = workspace.decoder.finish_batch();
             workspace.input.consume(done);
@@ -283,19 +283,19 @@ impl Connection {
         Ok(())
     }
 
-    /// The pass of a batch that works on one key; see [`convoy`].
-    async fn pass(&self, count: usize) -> Option<Pass> {
+    /// The lead of a batch that works on one key; see [`convoy`].
+    async fn lead(&self, count: usize) -> Option<Lead> {
         let index = {
             let Workspace { input, decoder, .. } = &**self.workspace.as_ref()?;
             let request = |index| decoder.request(index, input.filled());
             let key =
                 |index| request(index).and_then(|request| Argv::new(request.bytes, request.ranges).get(1));
-            convoy::pass_of(count, key(0), key(count.checked_sub(1)?))?
+            convoy::convoy_of(count, key(0), key(count.checked_sub(1)?))?
         };
         let mut until = None;
         loop {
-            if let Some(pass) = Convoys::try_take(&self.state.convoys, index) {
-                return Some(pass);
+            if let Some(lead) = Convoys::try_take(&self.state.convoys, index) {
+                return Some(lead);
             }
             let now = Instant::now();
             if now >= *until.get_or_insert(now + convoy::WAIT_MAX) {
