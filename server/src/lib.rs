@@ -12,7 +12,6 @@ pub mod clock;
 pub mod commands;
 pub mod config;
 pub mod connection;
-pub mod convoy;
 pub mod descriptors;
 pub mod dispatch;
 pub mod error;

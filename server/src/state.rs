@@ -14,7 +14,6 @@ use crate::blocking::Blocking;
 use crate::clients::{ClientRegistry, Pause};
 use crate::clock;
 use crate::config::ConfigStore;
-use crate::convoy::Convoys;
 use crate::descriptors::Descriptors;
 use crate::latency::LatencyMonitor;
 use crate::logging::{self, LevelHandle};
@@ -33,8 +32,6 @@ pub struct ServerState {
     pub pause: Pause,
     /// Who waits for which key.
     pub blocking: Arc<Blocking>,
-    /// Which batches go first.
-    pub convoys: Arc<Convoys>,
     pub shutdown: Shutdown,
     pub slowlog: Mutex<SlowLog>,
     pub latency: Mutex<LatencyMonitor>,
@@ -77,7 +74,6 @@ impl ServerState {
             clients: ClientRegistry::default(),
             pause: Pause::default(),
             blocking: Arc::default(),
-            convoys: Arc::default(),
             shutdown: Shutdown::default(),
             slowlog: Mutex::default(),
             latency: Mutex::default(),

@@ -33,7 +33,6 @@ use tokio::time::Instant;
 
 use crate::clock;
 use crate::config::value::BufferLimit;
-use crate::convoy::{self, Convoys, Lead};
 use crate::dispatch::args::Argv;
 use crate::dispatch::context;
 use crate::dispatch::execute::{Position, Step, execute};
@@ -221,21 +220,19 @@ impl Connection {
         self.session.handle.touch(self.worker.now_ms.get());
         // Keeps what the batch reads in memory until it is done.
         let mut prefetched = None;
-        let mut lead = self.lead(count).await;
         for index in 0..count {
             let position = if index + 1 == count { Position::Last } else { Position::Inside };
             loop {
                 match self.execute_one(index, position) {
                     Step::Done => break,
                     Step::Wait(wait) => {
-                        lead = None;
                         if wait.is_fetch() && prefetched.is_none() {
                             prefetched = self.prefetch(index + 1..count);
                         }
                         self.wait(wait, &mut prefetched).await?;
                     }
                     Step::Block(block) => {
-                        (lead, prefetched) = (None, None);
+                        prefetched = None;
                         if !self.stay_blocked(index, block).await? {
                             break;
                         }
@@ -243,11 +240,9 @@ impl Connection {
                 }
             }
             if self.session.claim.is_some() || self.session.waiter.is_some() {
-                lead = None;
                 self.settle().await;
             }
             if self.state.evict_always.load(Relaxed) {
-                lead = None;
                 self.evict_everything().await;
             }
             if self.session.is_aborted {
@@ -257,11 +252,9 @@ impl Connection {
                 break;
             }
             if self.workspace.as_ref().is_some_and(|workspace| workspace.output.len() >= FLUSH_BYTES) {
-                lead = None;
                 self.flush().await?;
             }
         }
-        drop(lead);
         if let Some(workspace) = &mut self.workspace {
             let done = workspace.decoder.finish_batch();
             workspace.input.consume(done);
@@ -281,30 +274,6 @@ impl Connection {
             return Err(End::Closed);
         }
         Ok(())
-    }
-
-    /// The lead of a batch that works on one key; see [`convoy`].
-    async fn lead(&self, count: usize) -> Option<Lead> {
-        let index = {
-            let Workspace { input, decoder, .. } = &**self.workspace.as_ref()?;
-            let request = |index| decoder.request(index, input.filled());
-            let key =
-                |index| request(index).and_then(|request| Argv::new(request.bytes, request.ranges).get(1));
-            convoy::convoy_of(count, key(0), key(count.checked_sub(1)?))?
-        };
-        let mut until = None;
-        loop {
-            if let Some(lead) = Convoys::try_take(&self.state.convoys, index) {
-                return Some(lead);
-            }
-            let now = Instant::now();
-            if now >= *until.get_or_insert(now + convoy::WAIT_MAX) {
-                return None;
-            }
-            // Other connections of this worker first, and whoever else wants the core.
-            tokio::task::yield_now().await;
-            std::thread::yield_now();
-        }
     }
 
     /// Waits until an interrupted command can run again.

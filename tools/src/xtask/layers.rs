@@ -45,7 +45,7 @@ const SERVER: &[&[&str]] = &[
     ],
     &["descriptors"],
     &["storage"],
-    &["stats", "session", "blocking", "clients", "convoy", "state"],
+    &["stats", "session", "blocking", "clients", "state"],
     &["commands", "pubsub", "scripting", "acl", "admin"],
     &["dispatch"],
     &["connection"],
