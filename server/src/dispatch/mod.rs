@@ -10,6 +10,7 @@ pub mod command_table;
 pub mod context;
 pub mod execute;
 pub mod keyspace;
+pub mod multi;
 pub mod reply;
 pub mod reply_errors;
 pub mod spec;
