@@ -142,9 +142,7 @@ pub const ROW_MAX: usize = 1 << 20;
 
 /// What of a collection is in the cold tier besides its row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Home {
-    /// Nothing: the row has it all, if there is one.
-    Row,
+enum Home {
     /// Nodes of an incarnation; those that are not dirty are rows.
     Nodes(Incarnation),
     /// Pages of its encoded bytes, as it was published. A change makes them useless.
@@ -166,7 +164,8 @@ impl Collection {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Held {
     pub value: Collection,
-    home: Home,
+    /// `None`: the row has it all, if there is one. Few collections have more.
+    home: Option<Box<Home>>,
 }
 
 /// How a dirty collection is to be written.
@@ -182,50 +181,51 @@ impl Held {
     /// A collection that no row knows yet, or that its row has as a whole.
     #[must_use]
     pub fn new(value: Collection) -> Self {
-        Held { value, home: Home::Row }
+        Held { value, home: None }
     }
 
     /// A collection read from its nodes.
     #[must_use]
     pub fn of_nodes(value: Collection, incarnation: Incarnation) -> Self {
-        Held { value, home: Home::Nodes(incarnation) }
+        Held { value, home: Some(Box::new(Home::Nodes(incarnation))) }
     }
 
     /// A collection read from pages.
     #[must_use]
     pub fn of_pages(value: Collection, incarnation: Incarnation) -> Self {
-        Held { value, home: Home::Pages(incarnation) }
+        Held { value, home: Some(Box::new(Home::Pages(incarnation))) }
     }
 
     /// The incarnation whose rows it has.
     #[must_use]
     pub fn incarnation(&self) -> Option<Incarnation> {
-        match self.home {
-            Home::Row => None,
-            Home::Nodes(incarnation) | Home::Pages(incarnation) => Some(incarnation),
-        }
+        self.home.as_deref().map(|home| match home {
+            Home::Nodes(incarnation) | Home::Pages(incarnation) => *incarnation,
+        })
     }
 
     /// Decides how to write the collection, and that it is written so from now on. Also returns the
     /// incarnation whose pages are of no more use.
     pub fn plan_image(&mut self, fresh: impl FnOnce() -> Incarnation) -> (Image, Option<Incarnation>) {
-        let old = match self.home {
-            Home::Nodes(incarnation) => return (Image::Nodes { incarnation, is_new: false }, None),
-            Home::Pages(incarnation) => Some(incarnation),
-            Home::Row => None,
+        let old = match self.home.as_deref() {
+            Some(Home::Nodes(incarnation)) => {
+                return (Image::Nodes { incarnation: *incarnation, is_new: false }, None);
+            }
+            Some(Home::Pages(incarnation)) => Some(*incarnation),
+            None => None,
         };
         if self.value.encoded_len() <= ROW_MAX {
-            self.home = Home::Row;
+            self.home = None;
             return (Image::Row, old);
         }
         let incarnation = fresh();
-        self.home = Home::Nodes(incarnation);
+        self.home = Some(Box::new(Home::Nodes(incarnation)));
         (Image::Nodes { incarnation, is_new: true }, old)
     }
 
     /// Heap bytes held.
     #[must_use]
     pub fn heap_bytes(&self) -> usize {
-        self.value.heap_bytes()
+        self.value.heap_bytes() + self.home.as_ref().map_or(0, |_| size_of::<Home>())
     }
 }
