@@ -285,6 +285,18 @@ impl Engine {
         self.shared.core.begin(scratch, db, keys, mode, now_ms)
     }
 
+    /// Starts a transaction of several commands; see [`Core::begin_multi`].
+    pub fn begin_multi<'e>(
+        &'e self,
+        scratch: &'e mut Scratch,
+        db: DbIndex,
+        keys: &'e [&'e [u8]],
+        mode: Mode,
+        now_ms: u64,
+    ) -> Txn<'e> {
+        self.shared.core.begin_multi(scratch, db, keys, mode, now_ms)
+    }
+
     /// Wall-clock time, Unix milliseconds.
     #[inline]
     #[must_use]

@@ -6,7 +6,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use lux_engine::ids::{DbIndex, Lsn};
@@ -16,6 +16,7 @@ use tokio::sync::Notify;
 use crate::blocking::{Block, Claim, Waiter};
 use crate::config::Config;
 use crate::dispatch::context::Resume;
+use crate::dispatch::multi::{Multi, WatchList};
 
 /// The version of RESP a client speaks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -68,6 +69,10 @@ pub struct Session {
     pub waiter: Option<Box<Waiter>>,
     /// Turns of waiters that the command caused.
     pub claim: Option<Claim>,
+    /// The queue, from MULTI to EXEC or DISCARD.
+    pub multi: Option<Box<Multi>>,
+    /// What WATCH watches.
+    pub watched: WatchList,
 }
 
 impl Session {
@@ -91,6 +96,8 @@ impl Session {
             block: None,
             waiter: None,
             claim: None,
+            multi: None,
+            watched: WatchList::default(),
         }
     }
 
@@ -100,6 +107,13 @@ impl Session {
         !self.is_authenticated && !self.config.requirepass.is_empty()
     }
 
+    /// Tells CLIENT LIST how long the queue is and how many keys are watched.
+    pub fn publish_multi(&self) {
+        let queued = self.multi.as_ref().map_or(-1, |multi| multi.len() as i64);
+        self.handle.queued.store(queued, Relaxed);
+        self.handle.watched.store(self.watched.len(), Relaxed);
+    }
+
     /// What RESET does: everything the client set is as on a fresh connection.
     pub fn reset(&mut self) {
         self.db = DbIndex(0);
@@ -107,6 +121,8 @@ impl Session {
         self.is_authenticated = self.config.requirepass.is_empty();
         self.reply_mode = ReplyMode::On;
         self.no_touch = false;
+        self.multi = None;
+        self.watched.clear();
         self.handle.no_evict.store(false, Relaxed);
         self.handle.labels.lock().name.clear();
     }
@@ -138,6 +154,10 @@ pub struct ClientHandle {
     pub query_buffer_bytes: AtomicUsize,
     pub query_buffer_free_bytes: AtomicUsize,
     pub output_buffer_bytes: AtomicUsize,
+    /// Commands queued by MULTI; -1 outside of it.
+    pub queued: AtomicI64,
+    /// Keys watched by WATCH.
+    pub watched: AtomicUsize,
     pub no_evict: AtomicBool,
     pub no_touch: AtomicBool,
     /// It waits for a key or for the end of CLIENT PAUSE.
@@ -179,6 +199,8 @@ impl ClientHandle {
             query_buffer_bytes: AtomicUsize::new(0),
             query_buffer_free_bytes: AtomicUsize::new(0),
             output_buffer_bytes: AtomicUsize::new(0),
+            queued: AtomicI64::new(-1),
+            watched: AtomicUsize::new(0),
             no_evict: AtomicBool::new(false),
             no_touch: AtomicBool::new(false),
             is_blocked: AtomicBool::new(false),
@@ -226,6 +248,7 @@ impl ClientHandle {
         let mut flags = String::new();
         for (is_set, letter) in [
             (self.is_unix, 'U'),
+            (self.queued.load(Relaxed) >= 0, 'x'),
             (self.is_blocked.load(Relaxed), 'b'),
             (self.no_evict.load(Relaxed), 'e'),
             (self.no_touch.load(Relaxed), 'T'),

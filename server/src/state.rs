@@ -15,6 +15,7 @@ use crate::clients::{ClientRegistry, Pause};
 use crate::clock;
 use crate::config::ConfigStore;
 use crate::descriptors::Descriptors;
+use crate::dispatch::multi::Watches;
 use crate::latency::LatencyMonitor;
 use crate::logging::{self, LevelHandle};
 use crate::session::Session;
@@ -32,6 +33,8 @@ pub struct ServerState {
     pub pause: Pause,
     /// Who waits for which key.
     pub blocking: Arc<Blocking>,
+    /// Who watches which key.
+    pub watches: Arc<Watches>,
     pub shutdown: Shutdown,
     pub slowlog: Mutex<SlowLog>,
     pub latency: Mutex<LatencyMonitor>,
@@ -74,6 +77,7 @@ impl ServerState {
             clients: ClientRegistry::default(),
             pause: Pause::default(),
             blocking: Arc::default(),
+            watches: Arc::default(),
             shutdown: Shutdown::default(),
             slowlog: Mutex::default(),
             latency: Mutex::default(),

@@ -718,6 +718,16 @@ impl Shard {
         })
     }
 
+    /// Takes in a copy of an entry of another shard, as if it had been put here.
+    pub fn adopt(&mut self, db: DbId, hash: KeyHash, entry: Entry) {
+        let size = entry.heap_bytes();
+        let part = self.db_or_new(db);
+        part.hot += u64::from(entry.is_value());
+        let old = part.table.insert(hash, entry);
+        assert!(old.is_none(), "a key is taken in once");
+        self.bytes += size;
+    }
+
     /// Whether nothing can be said about a key without the cold tier.
     #[must_use]
     pub fn needs_fetch(&self, db: DbId, hash: KeyHash, key: &[u8]) -> bool {

@@ -5,10 +5,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 
 use super::entry::flag;
 use super::hash::{KeyHash, KeyHasher, SHARDS};
+use super::held::{self, ShardGuard};
 use super::pins::PinPool;
 use super::shard::{Applied, DbShard, Origin, Shard, StaleHint};
 use super::side::OpenSnapshots;
@@ -126,10 +127,11 @@ impl Store {
         &self.shards[id.0 as usize]
     }
 
-    /// Locks one shard.
+    /// Locks one shard, unless the calling thread has locked all for a transaction: what runs inside one
+    /// then looks at the shard under its lock.
     #[inline]
-    pub fn lock(&self, id: ShardId) -> MutexGuard<'_, Shard> {
-        self.shards[id.0 as usize].lock()
+    pub fn lock(&self, id: ShardId) -> ShardGuard<'_> {
+        held::lock(self, &self.shards[id.0 as usize])
     }
 
     /// All shards in lock order.

@@ -9,12 +9,16 @@
 //! [`Txn::abandon`] returns and runs the command again. After [`SYNC_AFTER`] rounds all shards
 //! are locked and reads go to the cold tier under the locks, so every command ends.
 //!
+//! Several commands can share one transaction ([`Core::begin_multi`], the `multi` module): each reads what
+//! those before it changed, and all of them are one record.
+//!
 //! Promises: nothing is visible before the record is in the log; nothing can fail between the
 //! first change of memory and the unlock, and a panic in that window aborts the process; a
-//! command that reads a key it has itself changed before is a programming error and panics
+//! single command that reads a key it has itself changed before is a programming error and panics
 //! while nothing has changed yet.
 
 pub mod build;
+mod multi;
 mod plan;
 
 use std::collections::HashSet;
@@ -24,6 +28,7 @@ use std::sync::atomic::Ordering;
 use parking_lot::lock_api::RawMutex as _;
 
 use build::{BuildOrder, Builds};
+use multi::Multi;
 pub use plan::{Found, Header, ValueRef};
 
 use crate::codec::Reader;
@@ -32,6 +37,7 @@ use crate::failpoint::{Break, CrashPoint};
 use crate::hook::Hook;
 use crate::ids::{DbId, DbIndex, Incarnation, Lsn, ShardId};
 use crate::keyspace::hash::{KeyHash, SHARDS};
+use crate::keyspace::held::Held;
 use crate::keyspace::shard::{Origin, Shard};
 use crate::keyspace::store::Store;
 use crate::keyspace::usage::Usage;
@@ -88,6 +94,8 @@ pub struct Scratch {
     has_turn: bool,
     /// Only commands that store large values have it.
     builds: Option<Box<Builds>>,
+    /// Only transactions of several commands have it.
+    multi: Option<Box<Multi>>,
 }
 
 /// The private state of a key that this transaction has changed.
@@ -101,6 +109,10 @@ struct Touched {
     has_deadline: bool,
     /// The incarnation whose pages its value then has.
     pages: Option<Incarnation>,
+    /// With several commands: the number of its last effect's link, 0 without one.
+    last_link: u32,
+    /// With several commands: the overlay has its state.
+    is_copied: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -166,10 +178,14 @@ pub struct Txn<'e> {
     expiries: usize,
     reads_synchronously: bool,
     /// Database map changes, to be applied with all shards locked.
-    remaps: Vec<(DbIndex, DbId)>,
+    remaps: Vec<(DbIndex, DbId, Operation)>,
     failure: Option<Error>,
-    /// What [`Txn::set_usage`] said about a key.
-    usage: Option<(DbIndex, Box<[u8]>, Usage)>,
+    /// What [`Txn::set_usage`] said about keys.
+    usages: Vec<(DbId, Box<[u8]>, Usage)>,
+    /// Several commands share it; see `multi`.
+    is_multi: bool,
+    /// They may look at all shards by other ways than this one.
+    held: Option<Held>,
 }
 
 impl Core {
@@ -212,7 +228,9 @@ impl Core {
             reads_synchronously,
             remaps: Vec::new(),
             failure: None,
-            usage: None,
+            usages: Vec::new(),
+            is_multi: false,
+            held: None,
         }
     }
 }
@@ -247,6 +265,7 @@ impl Scratch {
         if let Some(builds) = &mut self.builds {
             builds.planned.clear();
         }
+        self.multi = None;
         // One huge command must not hold its memory for ever.
         if self.effects.capacity() > 1 << 20 {
             self.effects.shrink_to(1 << 16);
@@ -338,7 +357,7 @@ impl<'e> Txn<'e> {
         }
         let missing = std::mem::take(&mut self.scratch.missing);
         // With what the command will read next, in one batch.
-        let db = self.core.store.db_id(self.db);
+        let db = self.mapped(self.db);
         let is_missing = |key: &&&[u8]| missing.iter().any(|(_, found)| **found == ***key);
         let others = self.keys.iter().filter(|key| !is_missing(key)).map(|key| (db, *key, Depth::Row));
         let missing = missing.iter().map(|(db, key)| (*db, &key[..], Depth::Whole));
@@ -391,6 +410,8 @@ impl<'e> Txn<'e> {
             Err(AppendError::Failed(error)) => return Err(CommitError::Failed(error)),
         };
         self.core.store.crash.reach(CrashPoint::Append);
+        // Copies of what is changed now, and the right to look around, are of no more use.
+        self.drop_overlay();
         let guard = AbortOnPanic;
         let is_told = self.apply(lsn);
         std::mem::forget(guard);
@@ -460,16 +481,56 @@ impl<'e> Txn<'e> {
     /// Applies the effects to memory. Must not fail. Returns whether the hook has events of them.
     fn apply(&mut self, lsn: Lsn) -> bool {
         let store = &self.core.store;
+        // First, as in replay: what happened in a database that dies in the same commit is gone either way.
+        let mut is_told = !self.remaps.is_empty() && self.apply_remaps(lsn);
+        self.apply_totals();
+        is_told |= self.apply_effects(lsn);
+        if store.failpoints.breaks(Break::NoWaitInColdStore) {
+            let _ = store.cold.write(&ColdBatch::default());
+        }
+        for (db, key, usage) in std::mem::take(&mut self.usages) {
+            let hash = store.hasher.hash(&key);
+            let part = self.shard(hash.shard).db_mut(db);
+            if let Some(entry) = part.and_then(|part| part.table.find_mut(hash, &key)) {
+                entry.set_usage(usage);
+            }
+        }
+        let mut rest = self.locked;
+        while rest != 0 && rest.count_ones() as usize != SHARDS {
+            let id = ShardId(rest.trailing_zeros() as u8);
+            store.relieve(self.shard(id));
+            rest &= rest - 1;
+        }
+        is_told
+    }
+
+    /// Whether a database died, or was born and died, in this very commit.
+    #[inline]
+    fn is_dead(&self, db: DbId) -> bool {
+        !self.remaps.is_empty() && !self.core.store.is_live(db)
+    }
+
+    fn apply_totals(&self) {
         for change in &self.scratch.totals {
+            if self.is_dead(change.db) {
+                continue;
+            }
             let part = self.shard(change.shard).db_or_new(change.db);
             part.keys = part.keys.checked_add_signed(change.keys).expect("checked when encoded");
             part.expires = part.expires.checked_add_signed(change.expires).expect("checked when encoded");
         }
+    }
+
+    fn apply_effects(&self, lsn: Lsn) -> bool {
+        let store = &self.core.store;
         let is_watched = self.core.hook.is_active();
         let mut is_told = false;
         // Only a commit with several effects on one key could tell of something twice.
         let repeats = self.scratch.hashes.len() > self.scratch.touched.len();
-        let mut told: HashSet<(DbId, &[u8], Operation)> = HashSet::new();
+        let mut told: HashSet<(usize, DbId, &[u8], Operation)> = HashSet::new();
+        // Each command of several tells for itself.
+        let ends = self.scratch.multi.as_ref().map_or(&[][..], |multi| multi.ends());
+        let (mut command, mut applied) = (0, 0);
         let mut reader = Reader::new(&self.scratch.effects[HEAD_ROOM..]);
         let mut hashes = self.scratch.hashes.iter();
         while !reader.is_empty() {
@@ -478,6 +539,13 @@ impl<'e> Txn<'e> {
                 continue;
             }
             let hash = *hashes.next().expect("one hash per keyed effect");
+            while ends.get(command).is_some_and(|end| *end <= applied) {
+                command += 1;
+            }
+            applied += 1;
+            if self.is_dead(effect.db) {
+                continue;
+            }
             let shard = self.shard(hash.shard);
             store
                 .apply(shard, hash, &effect, lsn, Origin::Live, self.now_ms)
@@ -493,32 +561,13 @@ impl<'e> Txn<'e> {
             }
             if is_watched
                 && self.core.hook.wants(hash.bucket)
-                && (!repeats || told.insert((effect.db, effect.key, effect.operation)))
+                && (!repeats || told.insert((command, effect.db, effect.key, effect.operation)))
                 && let Some(index) = store.db_index(effect.db)
             {
                 self.core.hook.push(lsn, index, effect.key, effect.operation);
                 is_told = true;
             }
             self.break_isolation();
-        }
-        if self.core.store.failpoints.breaks(Break::NoWaitInColdStore) {
-            let _ = store.cold.write(&ColdBatch::default());
-        }
-        if !self.remaps.is_empty() {
-            is_told |= self.apply_remaps(lsn);
-        }
-        if let Some((db, key, usage)) = self.usage.take() {
-            let (hash, db) = (store.hasher.hash(&key), store.db_id(db));
-            let part = self.shard(hash.shard).db_mut(db);
-            if let Some(entry) = part.and_then(|part| part.table.find_mut(hash, &key)) {
-                entry.set_usage(usage);
-            }
-        }
-        let mut rest = self.locked;
-        while rest != 0 && rest.count_ones() as usize != SHARDS {
-            let id = ShardId(rest.trailing_zeros() as u8);
-            store.relieve(self.shard(id));
-            rest &= rest - 1;
         }
         is_told
     }
@@ -527,17 +576,19 @@ impl<'e> Txn<'e> {
     fn apply_remaps(&mut self, lsn: Lsn) -> bool {
         assert_eq!(self.locked, u64::MAX, "the database map changes with all shards locked");
         let mut shards: Vec<&mut Shard> = Store::shard_ids().map(|id| self.shard(id)).collect();
-        self.core.store.remap(&self.remaps, lsn, &mut shards);
+        let changes: Vec<_> = self.remaps.iter().map(|(index, id, _)| (*index, *id)).collect();
+        self.core.store.remap(&changes, lsn, &mut shards);
         let is_watched = self.core.hook.is_active();
         if is_watched {
-            for (index, _) in &self.remaps {
-                self.core.hook.push(lsn, *index, b"", self.operation);
+            for (index, _, operation) in &self.remaps {
+                self.core.hook.push(lsn, *index, b"", *operation);
             }
         }
         is_watched
     }
 
     fn unlock(&mut self) {
+        self.held = None;
         // The bits are taken first, so that each shard is unlocked once.
         unlock_shards(&self.core.store, std::mem::take(&mut self.locked));
     }

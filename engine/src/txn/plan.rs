@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 
 use super::build::{BuildOrder, Hold, TRIES};
-use super::{Interrupt, TotalChange, Touched, Txn};
+use super::{Interrupt, Scratch, TotalChange, Touched, Txn};
 use crate::error::Error;
 use crate::eviction::policy::Lfu;
 use crate::failpoint::Break;
@@ -80,7 +80,7 @@ const EMBSTR_MAX: usize = 44;
 const BUILT_MIN: usize = 16 << 20;
 
 /// Up to this many changed keys are searched one by one.
-const LINEAR_MAX: usize = 8;
+pub(super) const LINEAR_MAX: usize = 8;
 
 /// State of a key before a change.
 struct Before {
@@ -111,6 +111,37 @@ fn value_ref(entry: &Entry) -> ValueRef<'_> {
     }
 }
 
+/// What a command sees of an entry that is alive.
+fn found(entry: &Entry) -> Found<'_> {
+    Found {
+        value: value_ref(entry),
+        deadline: entry.deadline(),
+        is_raw: entry.has(flag::RAW),
+        usage: entry.usage(),
+        heap_bytes: entry.heap_bytes(),
+        lsn: entry.lsn(),
+    }
+}
+
+/// The same without the value.
+fn header(entry: &Entry) -> Header {
+    let encoding = match entry.body() {
+        BodyRef::Int(_) => "int",
+        BodyRef::Bytes(bytes) if bytes.len() <= EMBSTR_MAX && !entry.has(flag::RAW) => "embstr",
+        BodyRef::Boxed(Value::Collection(held)) => held.value.encoding(),
+        BodyRef::Boxed(Value::StoredCollection(stored)) => stored.type_tag().large_encoding(),
+        _ => "raw",
+    };
+    Header {
+        type_tag: entry.type_tag().expect("it is alive"),
+        encoding,
+        deadline: entry.deadline(),
+        usage: entry.usage(),
+        heap_bytes: entry.heap_bytes(),
+        lsn: entry.lsn(),
+    }
+}
+
 impl<'e> Txn<'e> {
     /// Reads a key of the command's database; `None` if it does not exist. Counts as an access.
     #[inline]
@@ -133,22 +164,15 @@ impl<'e> Txn<'e> {
         let hash = self.hash(key);
         let db = self.db_id(db, hash)?;
         if let Some(touched) = self.touched(hash, db, key) {
-            assert!(!touched.exists, "a command reads a key before it changes it");
-            return Ok(None);
+            if !touched.exists {
+                return Ok(None);
+            }
+            return self.changed(hash, db, key, true).map(|entry| Some(found(entry)));
         }
         if !self.is_alive(hash, db, key, true)? {
             return Ok(None);
         }
-        let entry = self.used(hash, db, key, is_access);
-        let value = value_ref(entry);
-        Ok(Some(Found {
-            value,
-            deadline: entry.deadline(),
-            is_raw: entry.has(flag::RAW),
-            usage: entry.usage(),
-            heap_bytes: entry.heap_bytes(),
-            lsn: entry.lsn(),
-        }))
+        Ok(Some(found(self.used(hash, db, key, is_access))))
     }
 
     /// Reads several keys of the command's database at one moment; each counts as an access if
@@ -182,7 +206,7 @@ impl<'e> Txn<'e> {
         // ORDERING: only saves work; what is missing all the same is asked for in the next round.
         let may_be_cold = store.has_cold.load(Ordering::Relaxed);
         if may_be_cold {
-            let db = store.db_id(self.db);
+            let db = self.mapped(self.db);
             let mut seen = HashSet::new();
             for key in keys {
                 let hash = store.hasher.hash(key);
@@ -202,8 +226,11 @@ impl<'e> Txn<'e> {
     /// The value of a key that was looked up and is there.
     fn value_of(&self, key: &[u8]) -> ValueRef<'_> {
         let hash = self.hash(key);
-        let db = self.core.store.db_id(self.db);
-        let entry = self.shard_to_read(hash.shard).db(db).and_then(|part| part.table.find(hash, key));
+        let db = self.mapped(self.db);
+        let entry = match self.touched(hash, db, key) {
+            Some(_) => self.copied(hash, db, key),
+            None => self.shard_to_read(hash.shard).db(db).and_then(|part| part.table.find(hash, key)),
+        };
         value_ref(entry.expect("it was looked up"))
     }
 
@@ -212,28 +239,15 @@ impl<'e> Txn<'e> {
         let hash = self.hash(key);
         let db = self.db_id(self.db, hash)?;
         if let Some(touched) = self.touched(hash, db, key) {
-            assert!(!touched.exists, "a command reads a key before it changes it");
-            return Ok(None);
+            if !touched.exists {
+                return Ok(None);
+            }
+            return self.changed(hash, db, key, false).map(|entry| Some(header(entry)));
         }
         if !self.is_alive(hash, db, key, false)? {
             return Ok(None);
         }
-        let entry = self.used(hash, db, key, is_access);
-        let encoding = match entry.body() {
-            BodyRef::Int(_) => "int",
-            BodyRef::Bytes(bytes) if bytes.len() <= EMBSTR_MAX && !entry.has(flag::RAW) => "embstr",
-            BodyRef::Boxed(Value::Collection(held)) => held.value.encoding(),
-            BodyRef::Boxed(Value::StoredCollection(stored)) => stored.type_tag().large_encoding(),
-            _ => "raw",
-        };
-        Ok(Some(Header {
-            type_tag: entry.type_tag().expect("it is alive"),
-            encoding,
-            deadline: entry.deadline(),
-            usage: entry.usage(),
-            heap_bytes: entry.heap_bytes(),
-            lsn: entry.lsn(),
-        }))
+        Ok(Some(header(self.used(hash, db, key, is_access))))
     }
 
     /// The entry of a key that is there; the use is noted if it is one.
@@ -335,6 +349,9 @@ impl<'e> Txn<'e> {
             Ok(built) => {
                 let (incarnation, len) = built.pages();
                 builds.planned.push(incarnation);
+                if let Some(multi) = &mut self.scratch.multi {
+                    multi.keep_large(incarnation, bytes);
+                }
                 return Ok(StringBody::Paged { tag, incarnation, len });
             }
             Err(has_changed) => builds.failures += u32::from(has_changed),
@@ -349,7 +366,7 @@ impl<'e> Txn<'e> {
 
     /// Keeps others from changing the command's keys from now on.
     fn hold(&mut self) {
-        let db = self.core.store.db_id(self.db);
+        let db = self.mapped(self.db);
         let shards = self.keys.iter().map(|key| self.hash(key).shard).collect();
         let hold = Hold::new(&self.core.store, shards);
         for key in self.keys {
@@ -475,7 +492,7 @@ impl<'e> Txn<'e> {
             (None, Some(seconds), _) => Usage::new(now.before(seconds)),
             (None, None, _) => return,
         };
-        self.usage = Some((db, Box::from(key), usage));
+        self.usages.push((self.mapped(db), Box::from(key), usage));
     }
 
     /// Edits a string by storing it anew: more bytes change than a record may hold.
@@ -519,7 +536,7 @@ impl<'e> Txn<'e> {
 
     /// Exchanges two databases. Needs [`super::Mode::All`].
     pub fn swap(&mut self, a: DbIndex, b: DbIndex) {
-        let (id_a, id_b) = (self.core.store.db_id(a), self.core.store.db_id(b));
+        let (id_a, id_b) = (self.mapped(a), self.mapped(b));
         self.remap(&[(a, id_b), (b, id_a)]);
     }
 
@@ -529,18 +546,21 @@ impl<'e> Txn<'e> {
             let change = Change::MapDb { index: *index };
             let effect = Effect { operation: self.operation, db: *id, key: b"", change };
             put_effect(&mut self.scratch.effects, &effect);
-            self.remaps.push((*index, *id));
+            self.remaps.push((*index, *id, self.operation));
         }
     }
 
-    /// Keys of a database, both tiers, as far as its shards are locked.
+    /// Keys of a database, both tiers, as far as its shards are locked, with the private changes of this
+    /// transaction.
     #[must_use]
     pub fn key_count(&self, db: DbIndex) -> u64 {
-        let db = self.core.store.db_id(db);
-        (0..64u8)
+        let db = self.mapped(db);
+        let counted: u64 = (0..64u8)
             .filter(|id| self.locked & (1 << id) != 0)
             .map(|id| self.shard(crate::ids::ShardId(id)).db(db).map_or(0, |part| part.keys))
-            .sum()
+            .sum();
+        let own: i64 = self.scratch.totals.iter().filter(|own| own.db == db).map(|own| own.keys).sum();
+        counted.checked_add_signed(own).expect("no more keys go than there are")
     }
 
     /// Whether the key's shard is locked (then its database's id is stable), else asks for it.
@@ -550,16 +570,16 @@ impl<'e> Txn<'e> {
             self.scratch.more_shards |= 1 << hash.shard.0;
             return Err(Interrupt);
         }
-        Ok(self.core.store.db_id(index))
+        Ok(self.mapped(index))
     }
 
     #[inline]
-    fn touched(&self, hash: KeyHash, db: DbId, key: &[u8]) -> Option<&Touched> {
+    pub(super) fn touched(&self, hash: KeyHash, db: DbId, key: &[u8]) -> Option<&Touched> {
         let at = self.touched_at(hash, db, key)?;
         self.scratch.touched.get(at)
     }
 
-    fn touched_at(&self, hash: KeyHash, db: DbId, key: &[u8]) -> Option<usize> {
+    pub(super) fn touched_at(&self, hash: KeyHash, db: DbId, key: &[u8]) -> Option<usize> {
         let scratch = &*self.scratch;
         let is_it = |t: &Touched| {
             t.table == hash.table && t.db == db && scratch.effects[t.key.0..t.key.0 + t.key.1] == *key
@@ -677,6 +697,7 @@ impl<'e> Txn<'e> {
         let before = before_of(entry, None);
         let effect =
             Effect { operation: Operation::Expired, db, key, change: Change::Delete { old: before.old } };
+        self.link_next();
         let key_at = put_effect(&mut self.scratch.effects, &effect);
         self.scratch.hashes.push(hash);
         self.expiries += 1;
@@ -716,6 +737,7 @@ impl<'e> Txn<'e> {
     fn push(&mut self, hash: KeyHash, db: DbId, key: &[u8], change: Change<'_>) -> usize {
         let effect = Effect { operation: self.operation, db, key, change };
         self.scratch.hashes.push(hash);
+        self.link_next();
         put_effect(&mut self.scratch.effects, &effect)
     }
 
@@ -736,22 +758,30 @@ impl<'e> Txn<'e> {
             }
         }
         if let Some(at) = self.touched_at(hash, db, key) {
+            self.keep_touched(at);
             let touched = &mut self.scratch.touched[at];
             (touched.exists, touched.has_deadline, touched.pages) = (exists, has_deadline, pages);
+            self.link(hash, at);
             return;
         }
-        let scratch = &mut *self.scratch;
-        let touched =
-            Touched { db, table: hash.table, key: (key_at, key.len()), exists, has_deadline, pages };
-        scratch.touched.push(touched);
-        let len = scratch.touched.len();
+        let (table, key) = (hash.table, (key_at, key.len()));
+        let (last_link, is_copied) = (0, false);
+        let touched = Touched { db, table, key, exists, has_deadline, pages, last_link, is_copied };
+        self.scratch.touched.push(touched);
+        let len = self.scratch.touched.len();
         if len > LINEAR_MAX {
-            let from = if len == LINEAR_MAX + 1 { 0 } else { len - 1 };
-            for at in from..len {
-                let touched = &scratch.touched;
-                let table = touched[at].table;
-                scratch.touched_index.insert_unique(table, at as u32, |at| touched[*at as usize].table);
-            }
+            self.scratch.index_touched(if len == LINEAR_MAX + 1 { 0 } else { len - 1 });
+        }
+        self.link(hash, len - 1);
+    }
+}
+
+impl Scratch {
+    /// Enters the changed keys from a number on into their index.
+    pub(super) fn index_touched(&mut self, from: usize) {
+        let touched = &self.touched;
+        for (at, entry) in touched.iter().enumerate().skip(from) {
+            self.touched_index.insert_unique(entry.table, at as u32, |at| touched[*at as usize].table);
         }
     }
 }

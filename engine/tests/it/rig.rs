@@ -333,13 +333,38 @@ pub fn run<R>(
     db: DbIndex,
     keys: &[&[u8]],
     mode: Mode,
+    command: impl FnMut(&mut Txn<'_>) -> Result<R, lux_engine::txn::Interrupt>,
+) -> Result<(R, Committed)> {
+    run_as(engine, db, keys, mode, false, command)
+}
+
+/// Runs a transaction of several commands until it is not interrupted.
+pub fn run_multi<R>(
+    engine: &Engine,
+    keys: &[&[u8]],
+    mode: Mode,
+    commands: impl FnMut(&mut Txn<'_>) -> Result<R, lux_engine::txn::Interrupt>,
+) -> Result<(R, Committed)> {
+    run_as(engine, DB, keys, mode, true, commands)
+}
+
+fn run_as<R>(
+    engine: &Engine,
+    db: DbIndex,
+    keys: &[&[u8]],
+    mode: Mode,
+    is_multi: bool,
     mut command: impl FnMut(&mut Txn<'_>) -> Result<R, lux_engine::txn::Interrupt>,
 ) -> Result<(R, Committed)> {
     let mut scratch = Scratch::default();
     static TURN: Mutex<()> = Mutex::new(());
     let (mut waits, mut rounds, mut turn) = (Vec::new(), 0, None);
     loop {
-        let mut txn = engine.begin(&mut scratch, db, keys, mode, engine.now_ms());
+        let now_ms = engine.now_ms();
+        let mut txn = match is_multi {
+            true => engine.begin_multi(&mut scratch, db, keys, mode, now_ms),
+            false => engine.begin(&mut scratch, db, keys, mode, now_ms),
+        };
         let wait = match command(&mut txn) {
             Ok(result) => match txn.commit() {
                 Ok(committed) => return Ok((result, committed)),

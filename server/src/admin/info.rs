@@ -129,6 +129,9 @@ fn clients(state: &ServerState, _: &CommandTable, out: &mut String) {
     line(out, "client_recent_max_output_buffer", most(|c| c.output_buffer_bytes.load(Relaxed)));
     line(out, "blocked_clients", all.iter().filter(|c| c.is_blocked.load(Relaxed)).count());
     line(out, "tracking_clients", 0);
+    let (watching, watched) = state.watches.totals();
+    line(out, "watching_clients", watching);
+    line(out, "total_watched_keys", watched);
     let blocking = state.blocking.totals();
     line(out, "clients_in_timeout_table", blocking.with_timeout);
     line(out, "total_blocking_keys", blocking.keys);

@@ -79,7 +79,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         group: Group::Connection,
         summary: "Closes the connection.",
         arity: Arity::AtLeast(1),
-        flags: BEFORE_AUTH,
+        flags: BEFORE_AUTH.with(Flags::UNQUEUED),
         handler: quit,
         ..CommandSpec::BASE
     },
@@ -89,7 +89,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         group: Group::Connection,
         summary: "Resets the connection.",
         arity: Arity::Exactly(1),
-        flags: BEFORE_AUTH,
+        flags: BEFORE_AUTH.with(Flags::UNQUEUED),
         handler: reset,
         ..CommandSpec::BASE
     },
@@ -509,6 +509,7 @@ fn publish_self(ctx: &Context<'_>) {
     handle.last_command.store(ctx.command.id, Relaxed);
     handle.db.store(u32::from(ctx.session.db.0), Relaxed);
     handle.protocol.store(ctx.session.protocol as u32, Relaxed);
+    ctx.session.publish_multi();
 }
 
 /// One line of CLIENT LIST.
@@ -521,8 +522,8 @@ fn describe(table: &CommandTable, client: &ClientHandle) -> Vec<u8> {
         (client.query_buffer_bytes.load(Relaxed), client.query_buffer_free_bytes.load(Relaxed));
     let omem = client.output_buffer_bytes.load(Relaxed);
     format!(
-        "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub=0 psub=0 ssub=0 multi=-1 \
-         watch=0 qbuf={qbuf} qbuf-free={qbuf_free} argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem={omem} \
+        "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub=0 psub=0 ssub=0 multi={} \
+         watch={} qbuf={qbuf} qbuf-free={qbuf_free} argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem={omem} \
          tot-mem={} events=r cmd={} user=default redir=-1 resp={} lib-name={} lib-ver={} \
          tot-net-in={} tot-net-out={} tot-cmds={}\n",
         client.id,
@@ -534,6 +535,8 @@ fn describe(table: &CommandTable, client: &ClientHandle) -> Vec<u8> {
         seconds_since(client.last_active_unix_ms.load(Relaxed)),
         client.flag_letters(),
         client.db.load(Relaxed),
+        client.queued.load(Relaxed),
+        client.watched.load(Relaxed),
         qbuf + qbuf_free + omem + size_of::<ClientHandle>(),
         command.map_or("NULL", |command| command.full_name.as_str()),
         client.protocol.load(Relaxed),

@@ -144,6 +144,7 @@ fn object(ctx: &mut Context<'_>, mut args: Args<'_>, reply: &mut dyn ReplySink) 
 
 /// `DEBUG RELOAD` and `DEBUG LOADAOF`: every value goes through its stored form.
 fn reload(ctx: &mut Context<'_>, _: Args<'_>, reply: &mut dyn ReplySink) -> CommandResult {
+    ctx.deny_in_multi()?;
     let engine = ctx.engine().clone();
     ctx.offload(move || engine.checkpoint().and_then(|_| evict_everything(&engine)))??;
     reply.ok();
@@ -152,6 +153,7 @@ fn reload(ctx: &mut Context<'_>, _: Args<'_>, reply: &mut dyn ReplySink) -> Comm
 
 /// `DEBUG EVICT-ALL`
 fn evict_all(ctx: &mut Context<'_>, _: Args<'_>, reply: &mut dyn ReplySink) -> CommandResult {
+    ctx.deny_in_multi()?;
     let engine = ctx.engine().clone();
     ctx.offload(move || evict_everything(&engine))??;
     reply.ok();
@@ -181,6 +183,7 @@ fn crash_at(ctx: &mut Context<'_>, mut args: Args<'_>, reply: &mut dyn ReplySink
 
 /// `DEBUG RECOUNT`: per database its number; keys found and counted; deadlines found and counted.
 fn recount(ctx: &mut Context<'_>, _: Args<'_>, reply: &mut dyn ReplySink) -> CommandResult {
+    ctx.deny_in_multi()?;
     let engine = ctx.engine().clone();
     let counts = ctx.offload(move || count_all(&engine))??;
     reply.array(counts.len());

@@ -19,4 +19,5 @@ pub mod sort;
 pub mod stream;
 pub mod string;
 pub mod tier;
+pub mod transactions;
 pub mod zset;

@@ -365,6 +365,7 @@ impl Connection {
         bump(&handle.commands, commands as u64);
         handle.db.store(u32::from(self.session.db.0), Relaxed);
         handle.protocol.store(self.session.protocol as u32, Relaxed);
+        self.session.publish_multi();
         if let Some(workspace) = &self.workspace {
             handle.output_buffer_bytes.store(workspace.output.len(), Relaxed);
             handle.query_buffer_bytes.store(workspace.input.filled().len(), Relaxed);

@@ -28,6 +28,7 @@ const FAMILIES: &[&[CommandSpec]] = &[
     commands::sort::COMMANDS,
     commands::dump::COMMANDS,
     commands::expire::COMMANDS,
+    commands::transactions::COMMANDS,
     commands::connection::COMMANDS,
     commands::admin::COMMANDS,
     commands::command::COMMANDS,
@@ -212,7 +213,7 @@ fn slot_of(name: &[u8]) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dispatch::spec::{Arity, Flags};
+    use crate::dispatch::spec::{Arity, Flags, Group};
 
     #[test]
     fn names_are_unique_upper_case_and_found_in_any_case() {
@@ -243,7 +244,10 @@ mod tests {
                 assert!(spec.flags.has(Flags::ALL_SHARDS), "{full_name} writes without keys");
             }
             if !spec.keys.is_none() {
-                let either = spec.flags.has(Flags::WRITE) || spec.flags.has(Flags::READONLY);
+                // WATCH notes which state its keys have.
+                let either = spec.flags.has(Flags::WRITE)
+                    || spec.flags.has(Flags::READONLY)
+                    || spec.group == Group::Transactions;
                 assert!(either, "{full_name} has keys but neither reads nor writes");
                 assert!(!spec.arity.accepts(1), "{full_name} has keys but takes none");
             }

@@ -19,6 +19,7 @@ use lux_engine::tier::promote::FetchTicket;
 use lux_engine::txn::build::BuildOrder;
 use lux_engine::txn::{Interrupt, Scratch, Txn};
 use lux_engine::value::TypeTag;
+use lux_engine::wal::effect::Operation;
 use lux_engine::{DATABASE_COUNT, Engine};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinHandle;
@@ -49,6 +50,8 @@ pub struct Context<'c> {
     txn: Option<Txn<'c>>,
     wait: Option<Wait>,
     job_result: Option<Box<dyn Any + Send>>,
+    /// It is one of EXEC's commands: the others' locks are held, so nothing waits for another thread.
+    pub(super) is_queued: bool,
     /// Highest LSN that the command saw outside of its transaction.
     observed: Lsn,
 }
@@ -95,6 +98,16 @@ struct LostJob;
 struct Slept;
 
 impl Resume {
+    /// Keeps records in memory until the command is done.
+    pub(super) fn keep_ticket(&mut self, ticket: FetchTicket) {
+        self.pins.push(ticket);
+    }
+
+    /// Why its wait failed, if it did.
+    pub(super) fn take_failure(&mut self) -> Option<Error> {
+        self.failure.take()
+    }
+
     /// Whether the command waited for its turn to pin what it needs.
     #[must_use]
     pub fn has_turn(&self) -> bool {
@@ -219,7 +232,17 @@ impl<'c> Context<'c> {
         txn: Option<Txn<'c>>,
         job_result: Option<Box<dyn Any + Send>>,
     ) -> Self {
-        Context { state, worker, session, command, txn, wait: None, job_result, observed: Lsn(0) }
+        Context {
+            state,
+            worker,
+            session,
+            command,
+            txn,
+            wait: None,
+            job_result,
+            is_queued: false,
+            observed: Lsn(0),
+        }
     }
 
     /// The transaction of this command, what a handler's own interruption waits for, and the
@@ -296,11 +319,15 @@ impl<'c> Context<'c> {
     ///
     /// The first call starts it and interrupts the command; the handler is run again when it is
     /// done, and then the call returns. A handler offloads at most one job, and does nothing
-    /// that must not happen twice before it.
+    /// that must not happen twice before it. In EXEC the work is done at once, so work that waits for another
+    /// thread belongs to commands with `NO_MULTI`.
     pub fn offload<T: Send + 'static>(
         &mut self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, CommandError> {
+        if self.is_queued {
+            return Ok(work());
+        }
         match self.job_result.take() {
             Some(result) => {
                 result.downcast::<T>().map(|value| *value).map_err(|_| reply_errors::OFFLOADED_JOB_LOST)
@@ -314,6 +341,10 @@ impl<'c> Context<'c> {
 
     /// Interrupts the command for a while; the second call returns. Counts as its one job.
     pub fn sleep(&mut self, duration: Duration) -> Result<(), CommandError> {
+        if self.is_queued {
+            std::thread::sleep(duration);
+            return Ok(());
+        }
         match self.job_result.take() {
             Some(_) => Ok(()),
             None => Err(self.interrupt(Wait::Sleep(duration))),
@@ -366,6 +397,19 @@ impl<'c> Context<'c> {
     #[must_use]
     pub fn memo<T: 'static>(&self) -> Option<&T> {
         self.session.waiter.as_ref()?.memo()
+    }
+
+    /// Refuses what waits for other threads where the locks of other commands are held.
+    pub fn deny_in_multi(&self) -> Result<(), CommandError> {
+        if self.is_queued { Err(reply_errors::NOT_IN_MULTI) } else { Ok(()) }
+    }
+
+    /// Goes on with the next command of EXEC.
+    pub(super) fn begin_queued(&mut self, command: &'static Command) {
+        self.command = command;
+        self.is_queued = true;
+        let db = self.session.db;
+        self.txn().begin_command(db, command.operation.unwrap_or(Operation::Set));
     }
 
     fn interrupt(&mut self, wait: Wait) -> CommandError {

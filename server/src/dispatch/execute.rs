@@ -9,8 +9,8 @@
 //! executes it again for every turn it gets. It was admitted when it came: CLIENT PAUSE does not hold its
 //! turns, which belong to commits that were made before.
 //!
-//! MULTI will queue between admission and `attempt`: a queued command has been looked up and
-//! checked, and EXEC runs the queue inside one attempt.
+//! MULTI queues between admission and `attempt`: a queued command has been looked up and
+//! checked, and EXEC runs the queue inside one attempt ([`super::multi`]).
 
 use std::any::Any;
 use std::cell::RefMut;
@@ -27,6 +27,7 @@ use lux_engine::wal::FsyncPolicy;
 use super::args::{Args, Argv};
 use super::command_table::{Command, table};
 use super::context::{Context, Resume, Wait};
+use super::multi;
 use super::reply::{CommandError, CommandResult, Mark, ReplySink};
 use super::reply_errors;
 use super::spec::{Flags, Keys};
@@ -71,6 +72,7 @@ pub fn execute(
         Ok(command) => command,
         Err(error) => {
             session.is_aborted = speaks_http(session, argv);
+            multi::abort(session);
             fail(worker, session, error, mark, reply);
             finish(session, mark, reply);
             return Step::Done;
@@ -78,19 +80,36 @@ pub fn execute(
     };
     if let Err(error) = admit(session, command, argv) {
         worker.stats.commands.reject(command.id);
+        multi::abort(session);
         fail(worker, session, error, mark, reply);
         finish(session, mark, reply);
         return Step::Done;
     }
-    if session.waiter.is_none() && state.pause.holds(command.spec.flags) {
+    let is_exec = session.multi.is_some() && multi::is_exec(command);
+    let flags = if is_exec { multi::flags(session) } else { command.spec.flags };
+    if session.waiter.is_none() && state.pause.holds(flags) {
         return Step::Wait(Wait::Unpaused);
+    }
+    if session.multi.is_some() && !command.spec.flags.has(Flags::UNQUEUED) {
+        session.handle.last_command.store(command.id, Relaxed);
+        match multi::enqueue(state, session, command, argv) {
+            Ok(()) => reply.simple("QUEUED"),
+            Err(error) => {
+                worker.stats.commands.reject(command.id);
+                fail(worker, session, error, mark, reply);
+            }
+        }
+        finish(session, mark, reply);
+        return Step::Done;
     }
     let is_fast = command.spec.flags.has(Flags::FAST);
     worker.stopwatch.before(&worker.stats, command.id, is_fast);
     let result = loop {
-        let outcome = match slow_down(state, session, command) {
+        let outcome = match slow_down(state, session, flags) {
+            Ok(None) if is_exec => multi::attempt(state, worker, session, command, reply),
             Ok(None) => attempt(state, worker, session, command, argv, reply),
             Ok(Some(wait)) => Outcome::Again(Some(wait)),
+            Err(error) if is_exec => Outcome::Done(Err(multi::give_up(session, &error))),
             Err(error) => Outcome::Done(Err(error)),
         };
         match outcome {
@@ -172,16 +191,14 @@ fn admit(session: &Session, command: &Command, argv: Argv<'_>) -> Result<(), Com
     if session.needs_auth() && !command.spec.flags.has(Flags::NO_AUTH) {
         return Err(reply_errors::NO_AUTH);
     }
+    if session.multi.is_some() && command.spec.flags.has(Flags::NO_MULTI) {
+        return Err(reply_errors::NOT_IN_MULTI);
+    }
     Ok(())
 }
 
 /// Slows writers down while write-back is behind. Nothing is held meanwhile.
-fn slow_down(
-    state: &ServerState,
-    session: &mut Session,
-    command: &Command,
-) -> Result<Option<Wait>, CommandError> {
-    let flags = command.spec.flags;
+fn slow_down(state: &ServerState, session: &mut Session, flags: Flags) -> Result<Option<Wait>, CommandError> {
     if !flags.has(Flags::DENY_OOM) {
         // A change that needs no memory needs room in the log and a row, unless it only removes.
         let needs_disk = flags.has(Flags::WRITE) && !flags.has(Flags::RESERVE);
@@ -208,20 +225,32 @@ fn slow_down(
 }
 
 /// How one round of a command ended.
-enum Outcome {
+pub(super) enum Outcome {
     Done(CommandResult),
     /// It left nothing behind; run it again, after the wait if there is one.
     Again(Option<Wait>),
 }
 
 /// The buffers of one round: the worker's, or those an interrupted command took along.
-enum Buffers<'w> {
+pub(super) enum Buffers<'w> {
     Shared(RefMut<'w, Scratch>),
     Own(Box<Resume>),
 }
 
-impl Buffers<'_> {
-    fn scratch(&mut self) -> &mut Scratch {
+impl<'w> Buffers<'w> {
+    /// Those of the rounds before, or the worker's.
+    pub(super) fn new(worker: &'w Worker, session: &mut Session) -> Buffers<'w> {
+        match session.resume.take() {
+            Some(resume) => Buffers::Own(resume),
+            None => {
+                let mut scratch = worker.scratch.borrow_mut();
+                scratch.reset();
+                Buffers::Shared(scratch)
+            }
+        }
+    }
+
+    pub(super) fn scratch(&mut self) -> &mut Scratch {
         match self {
             Buffers::Shared(scratch) => scratch,
             Buffers::Own(resume) => &mut resume.scratch,
@@ -229,7 +258,7 @@ impl Buffers<'_> {
     }
 
     /// What the next round starts with.
-    fn keep(self) -> Box<Resume> {
+    pub(super) fn keep(self) -> Box<Resume> {
         match self {
             Buffers::Shared(mut scratch) => {
                 Box::new(Resume { scratch: std::mem::take(&mut scratch), ..Resume::default() })
@@ -248,14 +277,7 @@ fn attempt(
     argv: Argv<'_>,
     reply: &mut dyn ReplySink,
 ) -> Outcome {
-    let mut buffers = match session.resume.take() {
-        Some(resume) => Buffers::Own(resume),
-        None => {
-            let mut scratch = worker.scratch.borrow_mut();
-            scratch.reset();
-            Buffers::Shared(scratch)
-        }
-    };
+    let mut buffers = Buffers::new(worker, session);
     let mut job_result = None;
     if let Buffers::Own(resume) = &mut buffers {
         if let Some(error) = resume.failure.take() {
@@ -269,10 +291,7 @@ fn attempt(
     let end = round(state, worker, session, command, argv, keys, buffers.scratch(), job_result, reply);
     match end {
         End::Done(result, committed) => {
-            note_gate(state, session, committed);
-            if let Some(lsn) = committed.lsn.filter(|_| committed.is_told) {
-                session.claim = state.blocking.claim(lsn);
-            }
+            note_commit(state, session, committed);
             Outcome::Done(result)
         }
         End::Again(wait) => {
@@ -394,7 +413,7 @@ fn failed(error: &Error) -> End {
     End::Done(Err(reply_errors::engine(error)), Committed::default())
 }
 
-fn wait_for(wait: txn::Wait) -> Option<Wait> {
+pub(super) fn wait_for(wait: txn::Wait) -> Option<Wait> {
     match wait {
         txn::Wait::Retry => None,
         txn::Wait::Fetch(ticket) => Some(Wait::Fetch(ticket)),
@@ -404,8 +423,12 @@ fn wait_for(wait: txn::Wait) -> Option<Wait> {
     }
 }
 
-/// With `appendfsync always`, the reply waits for what the command wrote or saw.
-fn note_gate(state: &ServerState, session: &mut Session, committed: Committed) {
+/// The reply waits for the turns that the commit gave and, with `appendfsync always`, for what the command
+/// wrote or saw.
+pub(super) fn note_commit(state: &ServerState, session: &mut Session, committed: Committed) {
+    if let Some(lsn) = committed.lsn.filter(|_| committed.is_told) {
+        session.claim = state.blocking.claim(lsn);
+    }
     let wal = state.engine.wal();
     if wal.fsync() != FsyncPolicy::Always {
         return;
@@ -417,7 +440,13 @@ fn note_gate(state: &ServerState, session: &mut Session, committed: Committed) {
 }
 
 /// Puts a command into the slow log and the latency monitor if it is slow enough.
-fn note_slow(state: &ServerState, session: &Session, command: &Command, argv: Argv<'_>, micros: u64) {
+pub(super) fn note_slow(
+    state: &ServerState,
+    session: &Session,
+    command: &Command,
+    argv: Argv<'_>,
+    micros: u64,
+) {
     let latency_ms = session.config.latency_monitor_threshold.unsigned_abs();
     if latency_ms > 0 && micros / 1000 >= latency_ms {
         let event = if command.spec.flags.has(Flags::FAST) { "fast-command" } else { "command" };

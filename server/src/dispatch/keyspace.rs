@@ -8,7 +8,9 @@
 //! commands that name no keys and hold no locks. As soon as keys may be on disk they run on a
 //! blocking thread. KEYS reads a snapshot, the others see what happens meanwhile.
 
+use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher, RandomState};
+use std::sync::Arc;
 
 use lux_engine::error::Error;
 use lux_engine::ids::{DbIndex, ExpireAt};
@@ -229,6 +231,10 @@ impl Context<'_> {
     /// How many keys the command's database holds, in memory and on disk.
     #[must_use]
     pub fn key_count(&mut self) -> u64 {
+        if self.is_queued {
+            let db = self.db();
+            return self.txn().key_count(db);
+        }
         let count = self.engine().key_counts(self.db()).0;
         self.observe(self.engine().wal().last_lsn());
         count
@@ -237,30 +243,43 @@ impl Context<'_> {
     /// One step of a walk over the command's database: about `count` keys from position `from`.
     pub fn scan(&mut self, from: u32, count: u64) -> Result<ScanStep> {
         let (engine, db) = (self.engine().clone(), self.db());
-        let (lsn, step) = self.walk(move || {
+        let (lsn, mut step) = self.walk(move || {
             let step = engine.scan(db, from, count)?;
             Ok((engine.wal().last_lsn(), step))
         })?;
         self.observe(lsn);
+        if self.is_queued {
+            // What this transaction deleted is gone. What it made may be missed, as in any walk.
+            let changed: HashMap<&[u8], bool> = self.txn().changed_keys(db).collect();
+            step.keys.retain(|(key, _)| changed.get(&key[..]) != Some(&false));
+        }
         Ok(step)
     }
 
     /// All keys of the command's database that `picks` picks, as of one moment.
-    pub fn keys(&mut self, picks: impl Fn(&[u8]) -> bool + Send + 'static) -> Result<Vec<Vec<u8>>> {
+    pub fn keys(&mut self, picks: impl Fn(&[u8]) -> bool + Send + Sync + 'static) -> Result<Vec<Vec<u8>>> {
         /// Keys per step: enough to make the locks cheap, few enough to hold them shortly.
         const STEP: u64 = 1024;
         let (engine, db) = (self.engine().clone(), self.db());
-        let (lsn, picked) = self.walk(move || {
+        let picks = Arc::new(picks);
+        let others = Arc::clone(&picks);
+        let (lsn, mut picked) = self.walk(move || {
             let snapshot = engine.snapshot(Detail::Names)?;
             let (mut picked, mut next) = (Vec::new(), Some(0));
             while let Some(from) = next {
                 let step = snapshot.keys(db, from, STEP)?;
-                picked.extend(step.keys.into_iter().map(|(key, _)| key).filter(|key| picks(key)));
+                picked.extend(step.keys.into_iter().map(|(key, _)| key).filter(|key| others(key)));
                 next = step.next;
             }
             Ok((snapshot.lsn(), picked))
         })?;
         self.observe(lsn);
+        if self.is_queued {
+            let changed: HashMap<&[u8], bool> = self.txn().changed_keys(db).collect();
+            picked.retain(|key| !changed.contains_key(&key[..]));
+            let added = changed.iter().filter(|(key, exists)| **exists && picks(key));
+            picked.extend(added.map(|(key, _)| key.to_vec()));
+        }
         Ok(picked)
     }
 
@@ -288,7 +307,8 @@ impl Context<'_> {
         &mut self,
         work: impl FnOnce() -> std::result::Result<T, Error> + Send + 'static,
     ) -> Result<T> {
-        let result = if self.engine().is_all_resident() { work() } else { self.offload(work)? };
+        let result =
+            if self.is_queued || self.engine().is_all_resident() { work() } else { self.offload(work)? };
         result.map_err(|error| errors::engine(&error))
     }
 }

@@ -11,6 +11,7 @@ pub mod compatibility;
 pub mod context;
 pub mod execute;
 pub mod keyspace;
+pub mod multi;
 pub mod reply;
 pub mod reply_errors;
 pub mod spec;

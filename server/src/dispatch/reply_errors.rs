@@ -211,6 +211,11 @@ pub const KEYS_INVALID_COMMAND: CommandError = fixed("ERR Invalid command specif
 pub const DISK_FULL: CommandError = fixed(
     "OOM command not allowed: the disk is full or 'maxdisk' is reached. Delete keys or free disk space.",
 );
+pub const NOT_IN_MULTI: CommandError = fixed("ERR Command not allowed inside a transaction");
+pub const EXEC_WITHOUT_MULTI: CommandError = fixed("ERR EXEC without MULTI");
+pub const DISCARD_WITHOUT_MULTI: CommandError = fixed("ERR DISCARD without MULTI");
+pub const EXECABORT: CommandError = fixed("EXECABORT Transaction discarded because of previous errors.");
+pub const MULTI_TOO_LARGE: CommandError = fixed("ERR transaction too large: too many bytes are queued");
 pub const OOM: CommandError = fixed("OOM command not allowed when used memory > 'maxmemory'.");
 pub const OFFLOADED_JOB_LOST: CommandError =
     fixed("ERR internal error: a background job ended without a result");
@@ -425,6 +430,12 @@ pub fn unknown_category(name: &[u8]) -> CommandError {
 #[must_use]
 pub fn internal(name: &str) -> CommandError {
     CommandError::composed(format!("ERR internal error in '{name}', nothing was changed. Check the log."))
+}
+
+/// EXEC cannot run its queue.
+#[must_use]
+pub fn exec_abort(why: &CommandError) -> CommandError {
+    CommandError::composed(format!("EXECABORT Transaction discarded because of: {why}"))
 }
 
 /// Any error of the engine, by the code clients branch on.

@@ -217,6 +217,9 @@ impl Flags {
     /// Does not look busy to LRU/LFU (TOUCH-less reads such as OBJECT and TYPE).
     pub const NO_TOUCH: Flags = Flags(1 << 16);
 
+    /// Runs at once inside MULTI instead of being queued.
+    pub const UNQUEUED: Flags = Flags(1 << 17);
+
     /// Both sets together.
     #[must_use]
     pub const fn with(self, other: Flags) -> Flags {
