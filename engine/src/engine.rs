@@ -297,6 +297,31 @@ impl Engine {
         self.shared.core.begin_multi(scratch, db, keys, mode, now_ms)
     }
 
+    /// See [`Core::try_begin`].
+    #[inline]
+    pub fn try_begin<'e>(
+        &'e self,
+        scratch: &'e mut Scratch,
+        db: DbIndex,
+        keys: &'e [&'e [u8]],
+        mode: Mode,
+        now_ms: u64,
+    ) -> Option<Txn<'e>> {
+        self.shared.core.try_begin(scratch, db, keys, mode, now_ms)
+    }
+
+    /// See [`Core::try_begin_multi`].
+    pub fn try_begin_multi<'e>(
+        &'e self,
+        scratch: &'e mut Scratch,
+        db: DbIndex,
+        keys: &'e [&'e [u8]],
+        mode: Mode,
+        now_ms: u64,
+    ) -> Option<Txn<'e>> {
+        self.shared.core.try_begin_multi(scratch, db, keys, mode, now_ms)
+    }
+
     /// Wall-clock time, Unix milliseconds.
     #[inline]
     #[must_use]

@@ -55,6 +55,8 @@ pub struct Store {
     pub has_unresolved: AtomicBool,
     /// Set when a shard stayed over its share: the keeper should look.
     wants_relief: AtomicBool,
+    /// Transactions under way that may hold their locks for long.
+    long: AtomicUsize,
     /// What commands keep in memory while they run.
     pub pins: PinPool,
     /// Whether and how uses are counted.
@@ -70,6 +72,15 @@ pub struct Store {
     pub crash: crate::failpoint::CrashSwitch,
     /// Which failpoints are on; all off unless the feature `failpoints` is compiled in.
     pub failpoints: crate::failpoint::Failpoints,
+}
+
+/// A transaction that may hold its locks for long is under way.
+pub struct Long<'s>(&'s Store);
+
+impl Drop for Long<'_> {
+    fn drop(&mut self) {
+        self.0.long.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 /// Counters since the store was opened.
@@ -105,6 +116,7 @@ impl Store {
             has_cold: AtomicBool::new(false),
             has_unresolved: AtomicBool::new(false),
             wants_relief: AtomicBool::new(false),
+            long: AtomicUsize::new(0),
             pins: PinPool::default(),
             usage: UsageRules::default(),
             incarnations: AtomicU64::new(epoch << 40),
@@ -114,6 +126,21 @@ impl Store {
             crash: crate::failpoint::CrashSwitch::default(),
             failpoints: crate::failpoint::Failpoints::default(),
         }
+    }
+
+    /// Says that a transaction begins which may hold its locks for long, until the answer is dropped. Those who
+    /// serve clients do not wait for it on their threads ([`crate::txn::Core::try_begin`]).
+    pub fn begin_long(&self) -> Long<'_> {
+        // ORDERING: before the first lock of the transaction; who then meets a lock of it sees this.
+        self.long.fetch_add(1, Ordering::SeqCst);
+        Long(self)
+    }
+
+    /// Whether such a transaction is under way.
+    #[inline]
+    #[must_use]
+    pub fn has_long(&self) -> bool {
+        self.long.load(Ordering::SeqCst) > 0
     }
 
     /// Notes when the store was opened: whatever is cold was used then at the latest.

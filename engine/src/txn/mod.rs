@@ -24,8 +24,9 @@ mod plan;
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
-use parking_lot::lock_api::RawMutex as _;
+use parking_lot::lock_api::{RawMutex as _, RawMutexTimed as _};
 
 use build::{BuildOrder, Builds};
 use multi::Multi;
@@ -48,6 +49,9 @@ use crate::wal::{AppendError, Wal};
 
 /// Rounds after which a command locks all shards and reads the cold tier under the locks.
 pub const SYNC_AFTER: u32 = 4;
+
+/// How long a worker waits for a shard before it asks who holds it.
+const LOOK_AGAIN: Duration = Duration::from_millis(1);
 
 /// Room kept in front of the effects for the record's head, so that they need not move.
 const HEAD_ROOM: usize = 64;
@@ -92,6 +96,10 @@ pub struct Scratch {
     missing: Vec<(DbId, Box<[u8]>)>,
     rounds: u32,
     has_turn: bool,
+    /// All shards are to be locked from the start; see [`Txn::widen`].
+    is_wide: bool,
+    /// It may run for long: others do not wait on their threads; see [`Scratch::take_long`].
+    is_long: bool,
     /// Only commands that store large values have it.
     builds: Option<Box<Builds>>,
     /// Only transactions of several commands have it.
@@ -199,11 +207,38 @@ impl Core {
         mode: Mode,
         now_ms: u64,
     ) -> Txn<'e> {
+        self.start(scratch, db, keys, mode, now_ms, true).expect("it waits for as long as it takes")
+    }
+
+    /// Like [`Core::begin`]; `None` while a transaction that may run for long ([`Store::begin_long`]) holds
+    /// one of the shards. Nothing is locked then.
+    pub fn try_begin<'e>(
+        &'e self,
+        scratch: &'e mut Scratch,
+        db: DbIndex,
+        keys: &'e [&'e [u8]],
+        mode: Mode,
+        now_ms: u64,
+    ) -> Option<Txn<'e>> {
+        let waits = scratch.is_long;
+        self.start(scratch, db, keys, mode, now_ms, waits)
+    }
+
+    #[inline]
+    fn start<'e>(
+        &'e self,
+        scratch: &'e mut Scratch,
+        db: DbIndex,
+        keys: &'e [&'e [u8]],
+        mode: Mode,
+        now_ms: u64,
+        waits: bool,
+    ) -> Option<Txn<'e>> {
         let store = &self.store;
         let first_hash = store.hasher.hash(keys.first().copied().unwrap_or_default());
         let reads_synchronously = scratch.rounds >= SYNC_AFTER;
         let mut wanted = scratch.more_shards;
-        if mode == Mode::All || reads_synchronously {
+        if mode == Mode::All || reads_synchronously || scratch.is_wide {
             wanted = u64::MAX;
         } else if let Some((_, rest)) = keys.split_first() {
             wanted |= 1 << first_hash.shard.0;
@@ -211,9 +246,11 @@ impl Core {
                 wanted |= 1 << store.hasher.hash(key).shard.0;
             }
         }
-        lock_shards(store, wanted);
+        if !lock_shards(store, wanted, waits) {
+            return None;
+        }
         scratch.clear_plan();
-        Txn {
+        Some(Txn {
             core: self,
             scratch,
             keys,
@@ -231,7 +268,7 @@ impl Core {
             usages: Vec::new(),
             is_multi: false,
             held: None,
-        }
+        })
     }
 }
 
@@ -242,12 +279,19 @@ impl Scratch {
         self.has_turn = true;
     }
 
+    /// What runs with these buffers may hold its locks for long: it waits for others' locks on its own thread,
+    /// and whoever runs it has called [`Store::begin_long`].
+    pub fn take_long(&mut self) {
+        self.is_long = true;
+    }
+
     /// Forgets the rounds of the command before.
     #[inline]
     pub fn reset(&mut self) {
         self.more_shards = 0;
         self.rounds = 0;
         self.has_turn = false;
+        self.is_wide = false;
         self.missing.clear();
         if self.builds.is_some() {
             self.builds = None;
@@ -594,15 +638,38 @@ impl<'e> Txn<'e> {
     }
 }
 
+/// Locks the shards; `false`, and none is locked, if one is held by a transaction that may run for long and the
+/// caller does not wait for that.
 #[inline]
-fn lock_shards(store: &Store, mut wanted: u64) {
-    while wanted != 0 {
+fn lock_shards(store: &Store, wanted: u64, waits: bool) -> bool {
+    let mut rest = wanted;
+    while rest != 0 {
         // Always in ascending order, so that two transactions cannot wait for each other.
-        let id = wanted.trailing_zeros() as u8;
+        let id = rest.trailing_zeros() as u8;
         // SAFETY: calling `raw` is unsafe because unlocking through it is; this locks.
-        unsafe { store.shard(ShardId(id)).raw() }.lock();
-        wanted &= wanted - 1;
+        let raw = unsafe { store.shard(ShardId(id)).raw() };
+        if !raw.try_lock() && !lock_contended(store, raw, waits) {
+            unlock_shards(store, wanted & ((1 << id) - 1));
+            return false;
+        }
+        rest &= rest - 1;
     }
+    true
+}
+
+/// Waits for a lock that somebody holds.
+#[cold]
+fn lock_contended(store: &Store, raw: &parking_lot::RawMutex, waits: bool) -> bool {
+    if waits {
+        raw.lock();
+        return true;
+    }
+    while !raw.try_lock_for(LOOK_AGAIN) {
+        if store.has_long() {
+            return false;
+        }
+    }
+    true
 }
 
 /// Unlocks what `lock_shards` locked on this thread.

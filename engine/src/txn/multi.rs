@@ -114,10 +114,28 @@ impl Core {
         mode: Mode,
         now_ms: u64,
     ) -> Txn<'e> {
-        let mut txn = self.begin(scratch, db, keys, mode, now_ms);
+        let txn = self.begin(scratch, db, keys, mode, now_ms);
+        self.share(txn, mode)
+    }
+
+    /// Like [`Core::begin_multi`], for those who do not wait ([`Core::try_begin`]).
+    pub fn try_begin_multi<'e>(
+        &'e self,
+        scratch: &'e mut Scratch,
+        db: DbIndex,
+        keys: &'e [&'e [u8]],
+        mode: Mode,
+        now_ms: u64,
+    ) -> Option<Txn<'e>> {
+        let txn = self.try_begin(scratch, db, keys, mode, now_ms)?;
+        Some(self.share(txn, mode))
+    }
+
+    /// Lets several commands share a transaction that has just begun.
+    fn share<'e>(&'e self, mut txn: Txn<'e>, mode: Mode) -> Txn<'e> {
         txn.scratch.multi = Some(Box::default());
         txn.is_multi = true;
-        if mode == Mode::All {
+        if mode == Mode::All || txn.scratch.is_wide {
             // SAFETY: `begin` locked all shards on this thread, `Held` is no `Send`, and neither is the
             // transaction with it. `unlock` drops it first; references to shards live for one expression.
             txn.held = Some(unsafe { Held::new(&self.store) });
@@ -140,6 +158,13 @@ impl<'e> Txn<'e> {
         (before.links, before.expiries) = (multi.links.len(), self.expiries);
         (before.remaps, before.usages) = (self.remaps.len(), self.usages.len());
         before.planned = builds.as_ref().map_or(0, |builds| builds.planned.len());
+    }
+
+    /// Asks for all shards: whether they are locked, else the transaction must be given up and run again. For a
+    /// command of [`Mode::All`] that nobody knew of at the start.
+    pub fn widen(&mut self) -> Result<(), Interrupt> {
+        self.scratch.is_wide = true;
+        if self.held.is_some() { Ok(()) } else { Err(Interrupt) }
     }
 
     /// Ends a command that succeeded.

@@ -7,6 +7,7 @@ use mlua::chunk::ChunkMode;
 use mlua::{BorrowedBytes, Lua, LuaString, MultiValue, Table, Value};
 use sha1::{Digest, Sha1};
 
+use super::Called;
 use super::functions;
 use super::host::{Host, Stop};
 use super::library;
@@ -87,8 +88,10 @@ fn call(lua: &Lua, host: &Host, values: &MultiValue) -> mlua::Result<Raised> {
     };
     reply.reset(host.is_resp3.get());
     let gate = host.run.gate();
-    if host.lend(|caller| caller.call(&argv, &gate, &mut *reply)).is_none() {
-        return failure(lua, "server.call can only be used inside a script invocation");
+    match host.lend(|caller| caller.call(&argv, &gate, &mut *reply)) {
+        None => return failure(lua, "server.call can only be used inside a script invocation"),
+        Some(Called::Replied) => {}
+        Some(Called::Interrupted) => host.interrupt(),
     }
     if host.is_killed() {
         return Err(mlua::Error::runtime("script killed"));
@@ -242,6 +245,9 @@ pub(super) fn stop_text(stop: Stop, is_eval: bool) -> &'static str {
         (Stop::Killed, true) => "ERR Script killed by user with SCRIPT KILL.",
         (Stop::Killed, false) => "ERR Script killed by user with FUNCTION KILL.",
         (Stop::LoadTimeout, _) => "ERR FUNCTION LOAD timeout",
+        // Nobody sees these: the script runs again.
+        (Stop::Interrupted, _) => "ERR Script interrupted",
+        (Stop::TooLong, _) => "ERR Script runs for too long here",
     }
 }
 

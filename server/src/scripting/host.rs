@@ -31,6 +31,10 @@ pub(super) struct Registered {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stop {
     Killed,
+    /// A command cannot run now.
+    Interrupted,
+    /// It has to go on elsewhere.
+    TooLong,
     /// A library loads for too long.
     LoadTimeout,
 }
@@ -41,6 +45,7 @@ pub(super) struct Host {
     pub run: Arc<Run>,
     pub memory_max: Cell<usize>,
     pub busy_after: Cell<Option<Duration>>,
+    pub here_max: Cell<Option<Duration>>,
     /// The script's kind and name; none while a library loads.
     pub current: RefCell<Option<(Kind, Arc<str>)>>,
     pub started_at: Cell<Instant>,
@@ -61,6 +66,7 @@ impl Host {
             run,
             memory_max: Cell::new(memory_max),
             busy_after: Cell::new(None),
+            here_max: Cell::new(None),
             current: RefCell::new(None),
             started_at: Cell::new(Instant::now()),
             load_deadline: Cell::new(None),
@@ -137,11 +143,14 @@ impl Host {
             let command = self.lend(|caller| caller.command()).unwrap_or_default();
             self.run.publish(*kind, name, command, self.started_at.get());
         }
-        if self.busy_after.get().is_some_and(|limit| self.started_at.get().elapsed() >= limit) {
+        let is_past = |limit: Option<Duration>| limit.is_some_and(|limit| self.started_at.get().elapsed() >= limit);
+        if is_past(self.busy_after.get()) {
             let is_new = self.run.mark_slow();
             self.lend(|caller| caller.slow(is_new));
         }
-        if self.run.is_killed() {
+        if self.current.borrow().is_some() && is_past(self.here_max.get()) {
+            self.stop.set(Some(Stop::TooLong));
+        } else if self.run.is_killed() {
             self.stop.set(Some(Stop::Killed));
         } else if self.load_deadline.get().is_some_and(|deadline| Instant::now() >= deadline) {
             self.stop.set(Some(Stop::LoadTimeout));
@@ -151,6 +160,11 @@ impl Host {
 
     pub fn stop(&self) -> Option<Stop> {
         self.stop.get()
+    }
+
+    /// A command cannot run now: the script ends.
+    pub fn interrupt(&self) {
+        self.stop.set(Some(Stop::Interrupted));
     }
 
     /// Whether the script was killed; cheaper than [`Host::wants_stop`].

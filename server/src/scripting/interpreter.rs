@@ -10,10 +10,10 @@ use mlua::{Function, HookTriggers, Lua, LuaOptions, StdLib, Table, Value, VmStat
 use super::api;
 use super::cache::Script;
 use super::functions::{Library, LibraryFunction};
-use super::host::{Host, Registered};
+use super::host::{Host, Registered, Stop};
 use super::reply::Fields;
 use super::run::{Kind, Runs};
-use super::{Caller, Limits, ScriptError};
+use super::{Caller, Cause, Limits, ScriptError};
 use crate::dispatch::reply::ReplySink;
 
 /// How many instructions pass between two looks at whether the script shall end: about 1 ms.
@@ -130,6 +130,7 @@ impl Interpreter {
     /// None that callers can cause.
     pub fn set_limits(&self, limits: Limits) -> Result<(), ScriptError> {
         self.host.busy_after.set(limits.busy_after);
+        self.host.here_max.set(limits.here_max);
         self.host.memory_max.set(limits.memory_max);
         self.lua.set_memory_limit(limits.memory_max).map_err(|error| internal(&error))?;
         Ok(())
@@ -181,8 +182,7 @@ impl Interpreter {
     /// Runs an EVAL script and writes its reply into `sink`.
     ///
     /// # Errors
-    /// The script's error; nothing was written into `sink` then. After
-    /// [`ScriptError::is_killed`] the caller must drop the script's transaction.
+    /// The script's error; nothing was written into `sink` then. See [`ScriptError::cause`].
     pub fn eval(
         &mut self,
         script: &Script,
@@ -310,7 +310,7 @@ impl Interpreter {
                 let place = host.stopped_at.borrow_mut().take();
                 let text =
                     place.map_or(text.clone(), |(source, line)| with_place(&text, &name, &source, line));
-                Err(ScriptError { text, is_killed: true })
+                Err(ScriptError { text, cause: cause_of(stop) })
             }
             (None, Ok((true, value))) => {
                 self.fields.write(&value, host.is_resp3.get(), sink).map_err(|error| self.recovered(&error))
@@ -349,6 +349,14 @@ impl Interpreter {
     fn recovered(&self, error: &mlua::Error) -> ScriptError {
         self.collect();
         internal(error)
+    }
+}
+
+fn cause_of(stop: Stop) -> Cause {
+    match stop {
+        Stop::Killed | Stop::LoadTimeout => Cause::Killed,
+        Stop::Interrupted => Cause::Interrupted,
+        Stop::TooLong => Cause::TooLong,
     }
 }
 

@@ -32,6 +32,7 @@ mod library;
 mod native;
 mod reply;
 mod run;
+mod shared;
 pub mod shebang;
 #[cfg(test)]
 mod tests;
@@ -45,12 +46,13 @@ pub use cache::{EVAL_SCRIPTS_MAX, Script, ScriptCache};
 pub use functions::{Libraries, Library, LibraryFunction, RestorePolicy};
 pub use interpreter::{Interpreter, Invocation};
 pub use run::{KillError, Kind, Running, Runs, WriteGate};
+pub use shared::Scripts;
 
 /// Runs the commands of one script, in its transaction.
 pub trait Caller {
     /// Runs one command and writes its reply; an error reply begins with its code. A command that
     /// changes anything must first pass `gate`.
-    fn call(&mut self, args: &[&[u8]], gate: &WriteGate<'_>, reply: &mut dyn ReplySink);
+    fn call(&mut self, args: &[&[u8]], gate: &WriteGate<'_>, reply: &mut dyn ReplySink) -> Called;
 
     /// Whether the script's user may run a command (`redis.acl_check_cmd`); `None` when there is no
     /// such command.
@@ -59,10 +61,18 @@ pub trait Caller {
     /// The command that started the script, for FUNCTION STATS.
     fn command(&self) -> Vec<Vec<u8>>;
 
-    /// The script has run longer than `busy-reply-threshold`; called about every millisecond from
-    /// then on, the first time with `is_new`. A server that runs scripts on the threads that read
-    /// its sockets answers other clients here.
+    /// The script has run longer than [`Limits::busy_after`]; called about every millisecond from
+    /// then on, the first time with `is_new`.
     fn slow(&mut self, is_new: bool);
+}
+
+/// What came of a script's command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Called {
+    /// The reply is written.
+    Replied,
+    /// It cannot run now. The script ends at once and its transaction is to be run again.
+    Interrupted,
 }
 
 /// What a script may use.
@@ -72,18 +82,33 @@ pub struct Limits {
     pub memory_max: usize,
     /// After how long a script counts as busy; `None` for never.
     pub busy_after: Option<Duration>,
+    /// After how long a script is to go on elsewhere ([`Cause::TooLong`]); `None` for never.
+    pub here_max: Option<Duration>,
+}
+
+/// Why a script ended without a reply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// By an error of its own.
+    Script,
+    /// It was ended from outside and wrote nothing.
+    Killed,
+    /// One of its commands cannot run now.
+    Interrupted,
+    /// It ran for longer than scripts may on this thread.
+    TooLong,
 }
 
 /// An error reply that ends a script.
 #[derive(Debug, PartialEq, Eq)]
 pub struct ScriptError {
     text: String,
-    is_killed: bool,
+    cause: Cause,
 }
 
 impl ScriptError {
     fn new(text: String) -> Self {
-        ScriptError { text, is_killed: false }
+        ScriptError { text, cause: Cause::Script }
     }
 
     /// The reply, its code first.
@@ -92,9 +117,15 @@ impl ScriptError {
         &self.text
     }
 
-    /// The script was ended from outside and wrote nothing.
+    /// The reply itself.
     #[must_use]
-    pub fn is_killed(&self) -> bool {
-        self.is_killed
+    pub fn into_text(self) -> String {
+        self.text
+    }
+
+    /// Unless it is [`Cause::Script`], the script's transaction must be dropped.
+    #[must_use]
+    pub fn cause(&self) -> Cause {
+        self.cause
     }
 }

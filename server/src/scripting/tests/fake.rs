@@ -16,7 +16,7 @@ pub struct FakeCaller {
 }
 
 impl Caller for FakeCaller {
-    fn call(&mut self, args: &[&[u8]], gate: &WriteGate<'_>, reply: &mut dyn ReplySink) {
+    fn call(&mut self, args: &[&[u8]], gate: &WriteGate<'_>, reply: &mut dyn ReplySink) -> Called {
         self.calls.push(args.iter().map(|arg| arg.to_vec()).collect());
         match args[0].to_ascii_lowercase().as_slice() {
             b"echo" => reply.bulk(args.get(1).copied().unwrap_or_default()),
@@ -60,8 +60,10 @@ impl Caller for FakeCaller {
                 reply.rewind(mark);
                 reply.bulk(b"whole");
             }
+            b"cold" => return Called::Interrupted,
             _ => reply.error("ERR Unknown command called from script"),
         }
+        Called::Replied
     }
 
     fn may_run(&mut self, args: &[&[u8]]) -> Option<bool> {
@@ -84,7 +86,7 @@ impl Caller for FakeCaller {
     }
 }
 
-pub const LIMITS: Limits = Limits { memory_max: 64 << 20, busy_after: Some(Duration::from_millis(5)) };
+pub const LIMITS: Limits = Limits { memory_max: 64 << 20, busy_after: Some(Duration::from_millis(5)), here_max: None };
 
 /// An interpreter and what it reports to.
 pub struct Fixture {

@@ -39,7 +39,7 @@ fn endless_scripts_can_be_killed() {
         "while true do pcall(redis.call, 'echo', 'x') end",
     ] {
         let error = killed(code);
-        assert!(error.is_killed(), "{code}: {error:?}");
+        assert_eq!(error.cause(), Cause::Killed, "{code}: {error:?}");
         assert!(error.text().starts_with("ERR Script killed by user with SCRIPT KILL."), "{error:?}");
     }
 }
@@ -76,7 +76,7 @@ fn a_killed_script_cannot_write() {
     let runs = Arc::clone(&fixture.runs);
     fixture.caller.on_slow = Some(Box::new(move || runs.kill(Kind::Eval).unwrap()));
     let error = fixture.run("while true do end redis.call('write')", &[], &[]).unwrap_err();
-    assert!(error.is_killed());
+    assert_eq!(error.cause(), Cause::Killed);
     assert!(fixture.caller.calls.is_empty());
 }
 
@@ -138,4 +138,31 @@ fn a_script_ends_quietly_when_nobody_asks() {
     let mut fixture = Fixture { interpreter: Interpreter::new(&runs, limits).unwrap(), ..Fixture::new() };
     assert_eq!(fixture.eval("local n = 0 for i = 1, 1e7 do n = n + 1 end return n"), ":10000000");
     assert_eq!(fixture.caller.slow, 0);
+}
+
+#[test]
+fn an_interrupted_command_ends_the_script_whatever_it_catches() {
+    for code in [
+        "redis.call('cold') return 1",
+        "redis.pcall('cold') return 1",
+        "pcall(redis.call, 'cold') return 1",
+        "coroutine.wrap(function() redis.pcall('cold') end)() return 1",
+    ] {
+        let mut fixture = Fixture::new();
+        let error = fixture.run(code, &[], &[]).unwrap_err();
+        assert_eq!(error.cause(), Cause::Interrupted, "{code}: {error:?}");
+        assert_eq!(fixture.eval("return 1"), ":1");
+    }
+}
+
+#[test]
+fn a_script_that_runs_for_long_is_to_go_on_elsewhere() {
+    let mut fixture = Fixture::new();
+    let limits = Limits { busy_after: None, here_max: Some(Duration::from_millis(5)), ..LIMITS };
+    fixture.interpreter.set_limits(limits).unwrap();
+    for code in ["while true do end", "while true do redis.call('ping') end", "pcall(function() while true do end end)"] {
+        let error = fixture.run(code, &[], &[]).unwrap_err();
+        assert_eq!(error.cause(), Cause::TooLong, "{code}: {error:?}");
+    }
+    assert_eq!(fixture.eval("return 1"), ":1");
 }
