@@ -129,7 +129,8 @@ impl CommandStats {
         bump(&self.commands[id].failed, 1);
     }
 
-    fn add_calls(&self, id: usize, calls: u64, elapsed: Duration, track_latency: bool) {
+    /// Counts runs of one command that took this long together.
+    pub fn add_calls(&self, id: usize, calls: u64, elapsed: Duration, track_latency: bool) {
         let counters = &self.commands[id];
         let nanos = elapsed.as_nanos() as u64;
         bump(&counters.calls, calls);
