@@ -27,5 +27,7 @@ pub enum ServerError {
     #[error("Could not start {what}: {source}")]
     Start { what: &'static str, source: io::Error },
     #[error("{0}")]
+    Libraries(String),
+    #[error("{0}")]
     Engine(#[from] lux_engine::error::Error),
 }

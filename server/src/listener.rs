@@ -187,7 +187,7 @@ async fn accept_tcp(listener: TcpListener, state: Arc<ServerState>, inboxes: Arc
             continue;
         }
         match stream.into_std() {
-            Ok(stream) => hand_over(&inboxes, Accepted::Tcp(stream, origin)),
+            Ok(stream) => hand_over(&state, &inboxes, Accepted::Tcp(stream, origin)),
             Err(error) => tracing::warn!(%peer, %error, "lost a connection"),
         }
     }
@@ -223,7 +223,7 @@ async fn accept_unix(
             is_loopback: true,
         };
         match stream.into_std() {
-            Ok(stream) => hand_over(&inboxes, Accepted::Unix(stream, origin)),
+            Ok(stream) => hand_over(&state, &inboxes, Accepted::Unix(stream, origin)),
             Err(error) => tracing::warn!(%error, "lost a connection"),
         }
     }
@@ -259,9 +259,13 @@ fn tune(stream: &tokio::net::TcpStream, config: &Config) -> io::Result<()> {
     SockRef::from(stream).set_tcp_keepalive(&keepalive)
 }
 
-/// Gives the connection to the worker with the fewest.
-fn hand_over(inboxes: &[Inbox], accepted: Accepted) {
-    let Some(inbox) = inboxes.iter().min_by_key(|inbox| inbox.load.load(Relaxed)) else { return };
+/// Gives the connection to the worker with the fewest. The last one is spared for clients that come while a
+/// script is busy: the others may wait for its locks, and somebody must be able to end it.
+fn hand_over(state: &ServerState, inboxes: &[Inbox], accepted: Accepted) {
+    let Some((spare, regular)) = inboxes.split_last() else { return };
+    let is_spared = !state.scripts.runs.is_busy();
+    let least = regular.iter().filter(|_| is_spared).min_by_key(|inbox| inbox.load.load(Relaxed));
+    let inbox = least.unwrap_or(spare);
     inbox.load.fetch_add(1, Relaxed);
     if inbox.sender.send(accepted).is_err() {
         // The worker has stopped: so does the server, and the client sees a closed connection.

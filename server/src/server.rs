@@ -30,6 +30,7 @@ use crate::error::ServerError;
 use crate::listener::{Accepted, Inbox, Listeners};
 use crate::logging::LevelHandle;
 use crate::park;
+use crate::scripting::Scripts;
 use crate::session::{ClientHandle, Session};
 use crate::state::{Phase, ServerState, Worker};
 use crate::stats::WorkerStats;
@@ -83,7 +84,8 @@ fn serve(
     let Loaded { config, defaults, file, .. } = loaded;
     let listeners = Listeners::open(&config)?;
     let store = ConfigStore::new(config.clone(), defaults, file);
-    let state = Arc::new(ServerState::new(engine, store, descriptors, level, table().all().len()));
+    let scripts = Scripts::open(Path::new(&config.dir)).map_err(ServerError::Libraries)?;
+    let state = Arc::new(ServerState::new(engine, store, descriptors, level, scripts, table().all().len()));
     let blocking = state.blocking.clone();
     state.engine.hook().listen_to_watched(Box::new(move |event| blocking.hear(event)));
     state.tcp_port.store(config.port.unsigned_abs(), Relaxed);
@@ -122,6 +124,8 @@ async fn control(state: Arc<ServerState>, listeners: Listeners, inboxes: Vec<Inb
         _ = phase.wait_for(Phase::is_stopping) => {}
     }
     signals.abort();
+    state.moved_turn.close();
+    state.scripts.runs.end_all();
     // One that is paused would keep its worker from ending.
     state.engine.store().cold.cancel_compactions();
     Ok(())
@@ -184,7 +188,8 @@ fn close_idle_clients(state: &ServerState) {
 fn start_workers(state: &Arc<ServerState>) -> Result<(Vec<Inbox>, Vec<JoinHandle<()>>), ServerError> {
     let mut inboxes = Vec::new();
     let mut threads = Vec::new();
-    for (index, stats) in state.workers.iter().enumerate() {
+    // The last counters belong to no thread of its own.
+    for (index, stats) in state.workers.iter().take(state.workers.len() - 1).enumerate() {
         let failed = |source| ServerError::Start { what: "a worker thread", source };
         let (sender, receiver) = unbounded_channel();
         let load = Arc::new(AtomicUsize::new(0));

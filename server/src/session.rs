@@ -16,6 +16,7 @@ use tokio::sync::Notify;
 use crate::blocking::{Block, Claim, Waiter};
 use crate::config::Config;
 use crate::dispatch::context::Resume;
+use crate::dispatch::moved::Done;
 use crate::dispatch::multi::{Multi, WatchList};
 
 /// The version of RESP a client speaks.
@@ -73,6 +74,8 @@ pub struct Session {
     pub multi: Option<Box<Multi>>,
     /// What WATCH watches.
     pub watched: WatchList,
+    /// The command ran elsewhere and is done.
+    pub moved: Option<Box<Done>>,
 }
 
 impl Session {
@@ -98,6 +101,24 @@ impl Session {
             claim: None,
             multi: None,
             watched: WatchList::default(),
+            moved: None,
+        }
+    }
+
+    /// A session that runs this client's command in its place, with its transaction.
+    #[must_use]
+    pub fn stand_in(&mut self) -> Session {
+        Session {
+            config_version: self.config_version,
+            db: self.db,
+            protocol: self.protocol,
+            is_authenticated: self.is_authenticated,
+            reply_mode: self.reply_mode,
+            no_touch: self.no_touch,
+            denies_blocking: self.denies_blocking,
+            multi: self.multi.take(),
+            watched: std::mem::take(&mut self.watched),
+            ..Session::new(Arc::clone(&self.handle), Arc::clone(&self.config))
         }
     }
 

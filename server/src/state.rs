@@ -16,8 +16,10 @@ use crate::clock;
 use crate::config::ConfigStore;
 use crate::descriptors::Descriptors;
 use crate::dispatch::multi::Watches;
+use crate::dispatch::script::Slot;
 use crate::latency::LatencyMonitor;
 use crate::logging::{self, LevelHandle};
+use crate::scripting::Scripts;
 use crate::session::Session;
 use crate::slowlog::SlowLog;
 use crate::stats::{Stopwatch, WorkerStats};
@@ -43,8 +45,14 @@ pub struct ServerState {
     /// Who has it may pin what a command needs though others' pins leave no room. First come, first
     /// served.
     pub pin_turn: Arc<Semaphore>,
-    /// One set of counters per worker.
+    /// One set of counters per worker, and one for commands that run aside.
     pub workers: Vec<Arc<WorkerStats>>,
+    /// The last of `workers`.
+    pub moved_stats: Arc<WorkerStats>,
+    /// The turn to run aside; first come, first served.
+    pub moved_turn: Arc<Semaphore>,
+    /// Scripts and function libraries.
+    pub scripts: Scripts,
     pub rates: Rates,
     pub baseline: Mutex<Baseline>,
     /// Memory in use when the server was ready, bytes.
@@ -66,9 +74,12 @@ impl ServerState {
         config: ConfigStore,
         descriptors: Descriptors,
         log_level: LevelHandle,
+        scripts: Scripts,
         commands: usize,
     ) -> Self {
-        let workers = usize::try_from(config.load().io_threads).unwrap_or(1).max(1);
+        let threads = usize::try_from(config.load().io_threads).unwrap_or(1).max(1);
+        // One more thread for clients that come while a script is busy, and one for the script.
+        let workers: Vec<_> = (0..threads + 2).map(|_| Arc::new(WorkerStats::new(commands))).collect();
         ServerState {
             engine,
             config,
@@ -83,7 +94,10 @@ impl ServerState {
             latency: Mutex::default(),
             evict_always: AtomicBool::new(false),
             pin_turn: Arc::new(Semaphore::new(1)),
-            workers: (0..workers).map(|_| Arc::new(WorkerStats::new(commands))).collect(),
+            moved_stats: Arc::clone(&workers[threads + 1]),
+            workers,
+            moved_turn: Arc::new(Semaphore::new(1)),
+            scripts,
             rates: Rates::default(),
             baseline: Mutex::default(),
             startup_memory: AtomicU64::new(0),
@@ -154,6 +168,10 @@ pub struct Worker {
     pub scratch: RefCell<Scratch>,
     /// The time of the commands of this batch, Unix milliseconds.
     pub now_ms: Cell<u64>,
+    /// Runs scripts; made for the first.
+    pub interpreter: RefCell<Option<Slot>>,
+    /// Others wait while a command takes its time on this thread.
+    pub serves_clients: bool,
 }
 
 impl Worker {
@@ -164,7 +182,17 @@ impl Worker {
             stopwatch: Stopwatch::default(),
             scratch: RefCell::default(),
             now_ms: Cell::new(clock::unix_ms()),
+            interpreter: RefCell::default(),
+            serves_clients: true,
         }
+    }
+
+    /// A thread that runs one command and serves no clients.
+    #[must_use]
+    pub fn aside(stats: Arc<WorkerStats>) -> Self {
+        let worker = Worker { serves_clients: false, ..Worker::new(stats) };
+        worker.scratch.borrow_mut().take_long();
+        worker
     }
 }
 

@@ -488,7 +488,7 @@ impl<'e> Txn<'e> {
         if self.core.store.failpoints.breaks(Break::AtomicCommands) {
             unlock_shards(&self.core.store, self.locked);
             std::thread::yield_now();
-            lock_shards(&self.core.store, self.locked);
+            let _ = lock_shards(&self.core.store, self.locked, true);
         }
     }
 

@@ -109,7 +109,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         name: "SHUTDOWN",
         summary: "Makes everything durable and stops the server.",
         arity: Arity::AtLeast(1),
-        flags: ADMIN.with(Flags::NOSCRIPT).with(Flags::NO_MULTI),
+        flags: ADMIN.with(Flags::NOSCRIPT).with(Flags::NO_MULTI).with(Flags::ALLOW_BUSY),
         arguments: "[NOSAVE | SAVE] [NOW] [FORCE] [ABORT]",
         handler: shutdown,
         ..BASE

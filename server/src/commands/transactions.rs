@@ -18,7 +18,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         summary: "Discards a transaction.",
         complexity: "O(N), when N is the number of queued commands",
         arity: Arity::Exactly(1),
-        flags: FAST.with(Flags::UNQUEUED),
+        flags: FAST.with(Flags::UNQUEUED).with(Flags::ALLOW_BUSY),
         handler: discard,
         ..BASE
     },
@@ -37,7 +37,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         since: "1.2.0",
         summary: "Starts a transaction.",
         arity: Arity::Exactly(1),
-        flags: FAST.with(Flags::NO_MULTI),
+        flags: FAST.with(Flags::NO_MULTI).with(Flags::ALLOW_BUSY),
         handler: multi,
         ..BASE
     },
@@ -46,7 +46,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         since: "2.2.0",
         summary: "Forgets about watched keys of a transaction.",
         arity: Arity::Exactly(1),
-        flags: FAST,
+        flags: FAST.with(Flags::ALLOW_BUSY),
         handler: unwatch,
         ..BASE
     },
@@ -58,7 +58,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         arity: Arity::AtLeast(2),
         keys: Keys::ALL,
         key_access: &["RO"],
-        flags: FAST.with(Flags::NO_MULTI),
+        flags: FAST.with(Flags::NO_MULTI).with(Flags::ALLOW_BUSY),
         arguments: "key [key ...]",
         handler: watch,
         ..BASE

@@ -208,8 +208,6 @@ const WITHOUT_EFFECT: &[(&str, &[&str])] = &[
             "acllog-max-len",
             "acl-pubsub-default",
             "tracking-table-max-keys",
-            "busy-reply-threshold",
-            "lua-time-limit",
             "lua-enable-insecure-api",
             "enable-protected-configs",
             "enable-module-command",

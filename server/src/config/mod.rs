@@ -165,6 +165,9 @@ parameters! {
     client_query_buffer_limit: i64 = "client-query-buffer-limit", memory(1 << 20, LONG_MAX), "1gb", Live, "Largest request.";
     client_output_buffer_limit: BufferLimits = "client-output-buffer-limit", Kind::BufferLimits, "normal 0 0 0 slave 256mb 64mb 60 pubsub 32mb 8mb 60", Live, "When a client that does not read is disconnected.";
 
+    busy_reply_threshold: i64 = "busy-reply-threshold" / "lua-time-limit", int(0, LONG_MAX), "5000", Live, "Milliseconds a script may run before other clients are answered BUSY; 0 is never.";
+    lua_memory_max: i64 = "lua-memory-max", memory(1 << 20, LONG_MAX), "64mb", Live, "Memory of one Lua interpreter; a script that needs more fails.";
+
     hz: i64 = "hz", int(1, 500), "10", Live, "Accepted for Redis's sake: background work has its own times.";
     loglevel: String = "loglevel", Kind::Choice(&["debug", "verbose", "notice", "warning", "nothing"]), "notice", Live, "What is logged.";
     logfile: String = "logfile", Kind::Text, "", AtStart, "Where it is logged; empty is standard output.";

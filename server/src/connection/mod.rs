@@ -351,6 +351,14 @@ impl Connection {
             },
         };
         let mark = output.mark();
+        if let Some(mut done) = self.session.moved.take() {
+            output.append(&done.reply);
+            done.settle(&mut self.session);
+            if let Some(lsn) = done.gate {
+                output.gate(mark, lsn);
+            }
+            return Step::Done;
+        }
         let step = execute(&self.state, &self.worker, &mut self.session, argv, position, output);
         if let (Step::Done, Some(lsn)) = (&step, self.session.gate) {
             output.gate(mark, lsn);

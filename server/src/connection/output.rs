@@ -48,6 +48,11 @@ impl Output {
         self.encoder.capacity()
     }
 
+    /// Appends a reply that was encoded elsewhere.
+    pub fn append(&mut self, encoded: &[u8]) {
+        self.encoder.raw(encoded);
+    }
+
     /// Makes the reply written since `mark` wait for `lsn`.
     pub fn gate(&mut self, mark: Mark, lsn: Lsn) {
         self.gates.push(Gate { reply: mark.0..self.encoder.len(), lsn });

@@ -29,6 +29,8 @@ const FAMILIES: &[&[CommandSpec]] = &[
     commands::dump::COMMANDS,
     commands::expire::COMMANDS,
     commands::transactions::COMMANDS,
+    commands::scripting::COMMANDS,
+    commands::function::COMMANDS,
     commands::connection::COMMANDS,
     commands::admin::COMMANDS,
     commands::command::COMMANDS,
@@ -244,10 +246,10 @@ mod tests {
                 assert!(spec.flags.has(Flags::ALL_SHARDS), "{full_name} writes without keys");
             }
             if !spec.keys.is_none() {
-                // WATCH notes which state its keys have.
+                // WATCH notes which state its keys have; what a script does with its keys is its affair.
                 let either = spec.flags.has(Flags::WRITE)
                     || spec.flags.has(Flags::READONLY)
-                    || spec.group == Group::Transactions;
+                    || matches!(spec.group, Group::Transactions | Group::Scripting);
                 assert!(either, "{full_name} has keys but neither reads nor writes");
                 assert!(!spec.arity.accepts(1), "{full_name} has keys but takes none");
             }

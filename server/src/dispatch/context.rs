@@ -25,6 +25,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinHandle;
 
 use super::args::Argv;
+use super::moved::Moved;
 use super::command_table::table;
 pub use super::command_table::{Command, CommandTable};
 use super::reply::CommandError;
@@ -36,6 +37,9 @@ use crate::state::{ServerState, Worker};
 
 /// How often a command that is held looks whether it may go on.
 const HOLD_STEP: Duration = Duration::from_millis(2);
+
+/// How often a command that met a lock of a script looks whether it may go on.
+const SCRIPT_STEP: Duration = Duration::from_millis(1);
 
 /// Delays of writers below this are saved up.
 pub(super) const DELAY_MIN: Duration = Duration::from_millis(1);
@@ -74,6 +78,12 @@ pub enum Wait {
     Held,
     /// The end of CLIENT PAUSE.
     Unpaused,
+    /// The end of a script that holds a lock, or the moment from which it counts as busy.
+    Script,
+    /// The command is to begin anew on a thread of its own.
+    MoveOn,
+    /// That thread.
+    Moved(Box<Moved>),
 }
 
 /// What an interrupted command keeps until it is done.
@@ -156,7 +166,16 @@ impl Wait {
             }
             Wait::Held => tokio::time::sleep(HOLD_STEP).await,
             Wait::Unpaused => state.pause.until_over().await,
+            Wait::Script => until_scripts_let_go(state).await,
+            Wait::MoveOn => {}
+            Wait::Moved(moved) => session.moved = moved.run(state).await,
         }
+    }
+}
+
+async fn until_scripts_let_go(state: &ServerState) {
+    while state.engine.store().has_long() && !state.scripts.runs.is_busy() {
+        tokio::time::sleep(SCRIPT_STEP).await;
     }
 }
 
@@ -180,6 +199,10 @@ pub fn prefetch<'r>(
     requests: impl Iterator<Item = Argv<'r>>,
 ) -> Option<FetchTicket> {
     if engine.is_all_resident() {
+        return None;
+    }
+    if engine.store().has_long() {
+        // A lock that a script holds must not stop this thread; who needs the record asks for it.
         return None;
     }
     let mut keys = Vec::new();
@@ -410,6 +433,11 @@ impl<'c> Context<'c> {
         self.is_queued = true;
         let db = self.session.db;
         self.txn().begin_command(db, command.operation.unwrap_or(Operation::Set));
+    }
+
+    /// Interrupts the command, to begin anew on a thread of its own.
+    pub(super) fn move_on(&mut self) -> CommandError {
+        self.interrupt(Wait::MoveOn)
     }
 
     fn interrupt(&mut self, wait: Wait) -> CommandError {

@@ -27,9 +27,11 @@ use lux_engine::wal::FsyncPolicy;
 use super::args::{Args, Argv};
 use super::command_table::{Command, table};
 use super::context::{Context, Resume, Wait};
+use super::moved::Moved;
 use super::multi;
 use super::reply::{CommandError, CommandResult, Mark, ReplySink};
 use super::reply_errors;
+use super::script;
 use super::spec::{Flags, Keys};
 use crate::blocking::{Block, Unblock};
 use crate::clock;
@@ -86,6 +88,17 @@ pub fn execute(
         return Step::Done;
     }
     let is_exec = session.multi.is_some() && multi::is_exec(command);
+    if state.scripts.runs.is_busy() && worker.serves_clients && !command.spec.flags.has(Flags::ALLOW_BUSY) {
+        worker.stats.commands.reject(command.id);
+        let mut error = script::busy_error(state);
+        if is_exec {
+            error = multi::give_up(session, &error);
+        }
+        multi::abort(session);
+        fail(worker, session, error, mark, reply);
+        finish(session, mark, reply);
+        return Step::Done;
+    }
     let flags = if is_exec { multi::flags(session) } else { command.spec.flags };
     if session.waiter.is_none() && state.pause.holds(flags) {
         return Step::Wait(Wait::Unpaused);
@@ -101,6 +114,9 @@ pub fn execute(
         }
         finish(session, mark, reply);
         return Step::Done;
+    }
+    if state.engine.store().has_long() && worker.serves_clients && multi::looks_around(command) {
+        return Step::Wait(Wait::Script);
     }
     let is_fast = command.spec.flags.has(Flags::FAST);
     worker.stopwatch.before(&worker.stats, command.id, is_fast);
@@ -118,7 +134,10 @@ pub fn execute(
                 reply.rewind(mark);
                 if let Some(wait) = wait {
                     worker.stopwatch.pause();
-                    return Step::Wait(wait);
+                    return Step::Wait(match wait {
+                        Wait::MoveOn => Wait::Moved(Moved::new(state, session, argv)),
+                        wait => wait,
+                    });
                 }
             }
         }
@@ -203,10 +222,17 @@ fn slow_down(state: &ServerState, session: &mut Session, flags: Flags) -> Result
         // A change that needs no memory needs room in the log and a row, unless it only removes.
         let needs_disk = flags.has(Flags::WRITE) && !flags.has(Flags::RESERVE);
         let is_refused = needs_disk && state.engine.disk().is_full();
-        return if is_refused { Err(reply_errors::DISK_FULL) } else { Ok(None) };
+        if is_refused {
+            return Err(reply_errors::DISK_FULL);
+        }
+        if !flags.has(Flags::SCRIPT) {
+            return Ok(None);
+        }
     }
     match state.engine.pressure() {
         Pressure::None => Ok(None),
+        // Its commands are refused one by one: it may be there to read.
+        Pressure::Refuse | Pressure::DiskFull if flags.has(Flags::SCRIPT) => Ok(None),
         Pressure::Refuse => Err(reply_errors::OOM),
         Pressure::DiskFull => Err(reply_errors::DISK_FULL),
         Pressure::Hold => Ok(Some(Wait::Held)),
@@ -241,7 +267,13 @@ impl<'w> Buffers<'w> {
     /// Those of the rounds before, or the worker's.
     pub(super) fn new(worker: &'w Worker, session: &mut Session) -> Buffers<'w> {
         match session.resume.take() {
-            Some(resume) => Buffers::Own(resume),
+            Some(mut resume) => {
+                // What a wait made has no buffers of a round before.
+                if !worker.serves_clients {
+                    resume.scratch.take_long();
+                }
+                Buffers::Own(resume)
+            }
             None => {
                 let mut scratch = worker.scratch.borrow_mut();
                 scratch.reset();
@@ -314,7 +346,10 @@ fn round<'r>(
     job_result: Option<Box<dyn Any + Send>>,
     reply: &mut dyn ReplySink,
 ) -> End {
-    let txn = begin(state, worker, session, command, keys, scratch);
+    let txn = match begin(state, worker, session, command, keys, scratch) {
+        Begun::Txn(txn) => txn,
+        Begun::Script => return End::Again(Some(Wait::Script)),
+    };
     let mut context = Context::new(state, worker, session, command, txn, job_result);
     let args = Args::new(argv, command.words());
     // A handler that unwinds leaves its half-planned transaction, which is dropped, and half a
@@ -352,6 +387,13 @@ fn collect_keys<'k, 'a: 'k>(
     }
 }
 
+/// What a command's transaction is.
+enum Begun<'t> {
+    Txn(Option<Txn<'t>>),
+    /// A script that takes long holds a lock.
+    Script,
+}
+
 /// Starts the transaction of a command that needs one.
 fn begin<'t>(
     state: &'t ServerState,
@@ -360,22 +402,27 @@ fn begin<'t>(
     command: &Command,
     keys: &'t [&'t [u8]],
     scratch: &'t mut Scratch,
-) -> Option<Txn<'t>> {
-    let flags = command.spec.flags;
+) -> Begun<'t> {
+    let (flags, engine) = (command.spec.flags, &state.engine);
     let mode = if flags.has(Flags::ALL_SHARDS) {
         Mode::All
     } else if command.spec.keys.is_none() {
-        return None;
+        return Begun::Txn(None);
     } else if flags.has(Flags::RESERVE) {
         Mode::Reserve
     } else {
         Mode::Keys
     };
-    let mut txn = state.engine.begin(scratch, session.db, keys, mode, worker.now_ms.get());
+    let now_ms = worker.now_ms.get();
+    let txn = match flags.has(Flags::SCRIPT) {
+        true => engine.try_begin_multi(scratch, session.db, keys, mode, now_ms),
+        false => engine.try_begin(scratch, session.db, keys, mode, now_ms),
+    };
+    let Some(mut txn) = txn else { return Begun::Script };
     if let Some(operation) = command.operation {
         txn.set_operation(operation);
     }
-    Some(txn)
+    Begun::Txn(Some(txn))
 }
 
 /// How a handler's round ends with its transaction.

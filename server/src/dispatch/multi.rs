@@ -103,13 +103,8 @@ impl Multi {
 
     /// Which shards are locked.
     fn mode(&self) -> Mode {
-        let looks_around = |queued: &Queued| {
-            let spec = queued.command.spec;
-            let is_wide = spec.keys.is_none() && spec.group != Group::Connection;
-            is_wide || spec.flags.has(Flags::ALL_SHARDS)
-        };
         match () {
-            () if self.commands.iter().any(looks_around) => Mode::All,
+            () if self.commands.iter().any(|queued| looks_around(queued.command)) => Mode::All,
             () if self.flags().has(Flags::RESERVE) => Mode::Reserve,
             () => Mode::Keys,
         }
@@ -131,6 +126,13 @@ impl Multi {
         }
         keys
     }
+}
+
+/// Whether a command may look at more of the keyspace than its keys.
+pub(super) fn looks_around(command: &Command) -> bool {
+    let spec = command.spec;
+    let is_aside = matches!(spec.group, Group::Connection | Group::Scripting | Group::PubSub);
+    spec.keys.is_none() && !is_aside || spec.flags.has(Flags::ALL_SHARDS)
 }
 
 /// Whether the command is EXEC.
@@ -214,8 +216,11 @@ pub(super) fn attempt(
         let keys: Vec<&[u8]> =
             keys.into_iter().map(|(_, key)| key).chain(watched.entries.iter().map(|w| &*w.key)).collect();
         let now_ms = worker.now_ms.get();
-        let txn = state.engine.begin_multi(buffers.scratch(), session.db, &keys, multi.mode(), now_ms);
-        run(state, worker, session, exec, txn, &multi, &watched, reply)
+        let txn = state.engine.try_begin_multi(buffers.scratch(), session.db, &keys, multi.mode(), now_ms);
+        match txn {
+            Some(txn) => run(state, worker, session, exec, txn, &multi, &watched, reply),
+            None => End::Again(Some(Wait::Script)),
+        }
     };
     session.denies_blocking = false;
     match end {
@@ -265,8 +270,8 @@ enum End {
     Again(Option<Wait>),
 }
 
-/// What counts of one command of the queue.
-struct Ran {
+/// What counts of one command among several.
+pub(super) struct Ran {
     time: Duration,
     error: Option<Cow<'static, str>>,
 }
@@ -331,8 +336,8 @@ fn aborted(error: &lux_engine::error::Error) -> End {
     End::Done(Err(error), Committed::default(), Vec::new())
 }
 
-/// Runs one command of the queue; `None`: EXEC is interrupted.
-fn run_one(
+/// Runs one command of EXEC or of a script; `None`: all of it is interrupted.
+pub(super) fn run_one(
     context: &mut Context<'_>,
     command: &'static Command,
     argv: Argv<'_>,
@@ -374,16 +379,20 @@ fn run_one(
 
 /// Counts what ran, for INFO and SLOWLOG.
 fn count(state: &ServerState, worker: &Worker, session: &Session, multi: &Multi, ran: Vec<Ran>) {
+    for (queued, ran) in multi.commands.iter().zip(ran) {
+        count_one(worker, session, queued.command, &ran);
+        note_slow(state, session, queued.command, multi.argv(queued), ran.time.as_micros() as u64);
+    }
+}
+
+/// Counts one command for INFO.
+pub(super) fn count_one(worker: &Worker, session: &Session, command: &Command, ran: &Ran) {
     let stats = &worker.stats;
-    crate::stats::bump(&stats.commands_total, ran.len() as u64);
-    for (queued, Ran { time, error }) in multi.commands.iter().zip(ran) {
-        let id = queued.command.id;
-        stats.commands.add_calls(id, 1, time, session.config.latency_tracking);
-        if let Some(text) = error {
-            stats.commands.fail(id);
-            stats.count_error(&text);
-        }
-        note_slow(state, session, queued.command, multi.argv(queued), time.as_micros() as u64);
+    crate::stats::bump(&stats.commands_total, 1);
+    stats.commands.add_calls(command.id, 1, ran.time, session.config.latency_tracking);
+    if let Some(text) = &ran.error {
+        stats.commands.fail(command.id);
+        stats.count_error(text);
     }
 }
 

@@ -217,6 +217,32 @@ pub const DISCARD_WITHOUT_MULTI: CommandError = fixed("ERR DISCARD without MULTI
 pub const EXECABORT: CommandError = fixed("EXECABORT Transaction discarded because of previous errors.");
 pub const MULTI_TOO_LARGE: CommandError = fixed("ERR transaction too large: too many bytes are queued");
 pub const OOM: CommandError = fixed("OOM command not allowed when used memory > 'maxmemory'.");
+pub const SCRIPT_OOM: CommandError =
+    fixed("OOM allow-oom flag is not set on the script, can not run it when used memory > 'maxmemory'");
+pub const WRITE_FLAG_READ_ONLY: CommandError =
+    fixed("ERR Can not execute a script with write flag using *_ro command.");
+pub const SCRIPT_UNKNOWN: CommandError = fixed("ERR Unknown command called from script");
+pub const SCRIPT_ARITY: CommandError = fixed("ERR Wrong number of args calling command from script");
+pub const NOT_IN_SCRIPT: CommandError = fixed("ERR This Redis command is not allowed from script");
+pub const READ_ONLY_SCRIPT: CommandError = fixed("ERR Write commands are not allowed from read-only scripts.");
+pub const NOSCRIPT: CommandError = fixed("NOSCRIPT No matching script. Please use EVAL.");
+pub const NOT_BUSY: CommandError = fixed("NOTBUSY No scripts in execution right now.");
+pub const UNKILLABLE: CommandError = fixed(
+    "UNKILLABLE Sorry the script already executed write commands against the dataset. You can either wait the \
+     script termination or kill the server in a hard way using the SHUTDOWN NOSAVE command.",
+);
+pub const BUSY_SCRIPT: CommandError =
+    fixed("BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.");
+pub const BUSY_FUNCTION: CommandError =
+    fixed("BUSY Redis is busy running a script. You can only call FUNCTION KILL or SHUTDOWN NOSAVE.");
+pub const KEYS_NEGATIVE: CommandError = fixed("ERR Number of keys can't be negative");
+pub const BAD_NUMBER_OF_KEYS: CommandError = fixed("ERR Bad number of keys provided");
+pub const NO_SUCH_FUNCTION: CommandError = fixed("ERR Function not found");
+pub const LIBRARY_NAME_MISSING: CommandError = fixed("ERR library name argument was not given");
+pub const SCRIPT_FLUSH_MODE: CommandError = fixed("ERR SCRIPT FLUSH only support SYNC|ASYNC option");
+pub const FUNCTION_FLUSH_MODE: CommandError = fixed("ERR FUNCTION FLUSH only supports SYNC|ASYNC option");
+pub const RESTORE_POLICY: CommandError =
+    fixed("ERR Wrong restore policy given, value should be either FLUSH, APPEND or REPLACE.");
 pub const OFFLOADED_JOB_LOST: CommandError =
     fixed("ERR internal error: a background job ended without a result");
 
@@ -288,6 +314,18 @@ pub fn unknown_subcommand(container: &str, subcommand: &[u8]) -> CommandError {
         "ERR unknown subcommand '{}'. Try {container} HELP.",
         lossy(subcommand, 128)
     ))
+}
+
+/// `ERR Unknown argument x`
+#[must_use]
+pub fn unknown_argument(word: &[u8]) -> CommandError {
+    CommandError::composed(format!("ERR Unknown argument {}", lossy(word, 128)))
+}
+
+/// `ERR Unknown option given: x`
+#[must_use]
+pub fn unknown_option(word: &[u8]) -> CommandError {
+    CommandError::composed(format!("ERR Unknown option given: {}", lossy(word, 128)))
 }
 
 /// `ERR Unknown PFDEBUG subcommand 'x'`

@@ -219,6 +219,10 @@ impl Flags {
 
     /// Runs at once inside MULTI instead of being queued.
     pub const UNQUEUED: Flags = Flags(1 << 17);
+    /// Runs other commands, in one transaction.
+    pub const SCRIPT: Flags = Flags(1 << 18);
+    /// Allowed while a script keeps everybody waiting.
+    pub const ALLOW_BUSY: Flags = Flags(1 << 19);
 
     /// Both sets together.
     #[must_use]
@@ -248,6 +252,7 @@ impl Flags {
             (Flags::FAST, "fast"),
             (Flags::NO_AUTH, "no_auth"),
             (Flags::NO_MULTI, "no_multi"),
+            (Flags::ALLOW_BUSY, "allow_busy"),
         ];
         NAMES.iter().filter(move |(flag, _)| self.has(*flag)).map(|(_, name)| *name)
     }

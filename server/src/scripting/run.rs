@@ -76,6 +76,8 @@ pub struct Run {
 #[derive(Default)]
 struct RunsShared {
     slow: AtomicUsize,
+    /// The server stops: no script runs any more.
+    is_over: AtomicBool,
 }
 
 /// All interpreters' runs.
@@ -140,6 +142,13 @@ impl Runs {
         oldest.map(|(_, running)| running)
     }
 
+    /// Ends all scripts, whether they have written or not, and those that begin later. The server stops, and
+    /// what they wrote is in transactions that are not committed.
+    pub fn end_all(&self) {
+        self.shared.is_over.store(true, Ordering::SeqCst);
+        self.all.lock().iter().for_each(|run| run.state.store(KILLED, Ordering::SeqCst));
+    }
+
     /// Ends the scripts of `kind` that have not written.
     ///
     /// # Errors
@@ -165,7 +174,10 @@ impl Run {
     }
 
     pub(super) fn begin(&self) {
-        self.state.store(PURE, Ordering::Release);
+        self.state.store(PURE, Ordering::SeqCst);
+        if self.runs.is_over.load(Ordering::SeqCst) {
+            self.state.store(KILLED, Ordering::SeqCst);
+        }
     }
 
     /// Shows the script to others. Most scripts end before anyone could ask for them, so it happens
