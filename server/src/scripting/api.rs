@@ -11,12 +11,9 @@ use super::Called;
 use super::functions;
 use super::host::{Host, Stop};
 use super::library;
-use super::native::{NativeArgs, Results, native, one};
+use super::native::{NativeArgs, Raised, Results, native, one, place, raise, take_raised};
 use super::reply::{command_error, error_table};
 use crate::resp::double;
-
-/// How far up the stack the place of an error may be.
-const LEVELS_MAX: usize = 32;
 
 /// The SHA1 of `bytes` in hexadecimal: the name of a script.
 #[must_use]
@@ -55,15 +52,20 @@ fn argument(value: &Value) -> Option<Argument> {
     }
 }
 
-type Raised = (bool, Value);
+/// Whether it succeeded, and the value or what to raise.
+type Outcome = (bool, Value);
 
-fn failure(lua: &Lua, message: &str) -> mlua::Result<Raised> {
+fn raised(lua: &Lua, (is_ok, value): Outcome) -> mlua::Result<Value> {
+    if is_ok { Ok(value) } else { Err(raise(lua, value)) }
+}
+
+fn failure(lua: &Lua, message: &str) -> mlua::Result<Outcome> {
     let table = lua.create_table()?;
     table.raw_set("err", format!("ERR {message}"))?;
     Ok((false, Value::Table(table)))
 }
 
-fn arguments(lua: &Lua, values: &MultiValue) -> mlua::Result<Result<Vec<Argument>, Raised>> {
+fn arguments(lua: &Lua, values: &MultiValue) -> mlua::Result<Result<Vec<Argument>, Outcome>> {
     if values.is_empty() {
         return Ok(Err(failure(lua, "Please specify at least one argument for this call")?));
     }
@@ -73,8 +75,8 @@ fn arguments(lua: &Lua, values: &MultiValue) -> mlua::Result<Result<Vec<Argument
     }
 }
 
-/// `redis.call(...)`: whether it succeeded, and the reply or what to raise.
-fn call(lua: &Lua, host: &Host, values: &MultiValue) -> mlua::Result<Raised> {
+/// `redis.call(...)`
+fn call(lua: &Lua, host: &Host, values: &MultiValue) -> mlua::Result<Outcome> {
     let arguments = match arguments(lua, values)? {
         Ok(arguments) => arguments,
         Err(raised) => return Ok(raised),
@@ -102,7 +104,7 @@ fn call(lua: &Lua, host: &Host, values: &MultiValue) -> mlua::Result<Raised> {
     }
 }
 
-fn acl_check_cmd(lua: &Lua, host: &Host, values: &MultiValue) -> mlua::Result<Raised> {
+fn acl_check_cmd(lua: &Lua, host: &Host, values: &MultiValue) -> mlua::Result<Outcome> {
     let arguments = match arguments(lua, values)? {
         Ok(arguments) => arguments,
         Err(raised) => return Ok(raised),
@@ -114,23 +116,8 @@ fn acl_check_cmd(lua: &Lua, host: &Host, values: &MultiValue) -> mlua::Result<Ra
     }
 }
 
-/// Where the script is: the innermost frame that is neither native nor the prelude's.
-pub(super) fn place(lua: &Lua) -> Option<(String, usize)> {
-    for level in 0..LEVELS_MAX {
-        let frame = lua.inspect_stack(level, |debug| {
-            let source = debug.source();
-            let is_script = source.what != "C" && source.source.as_deref() != Some("=prelude");
-            (is_script, source.source.unwrap_or_default().into_owned(), debug.current_line())
-        })?;
-        if let (true, source, Some(line)) = frame {
-            return Some((source, line));
-        }
-    }
-    None
-}
-
 /// `(text, name, environment)`: the compiled function. Text only: Lua 5.1 does not verify bytecode.
-fn load(lua: &Lua, (text, name, environment): (Value, Value, Table)) -> mlua::Result<Raised> {
+fn load(lua: &Lua, (text, name, environment): (Value, Value, Table)) -> mlua::Result<Outcome> {
     let Some(text) = lua.coerce_string(text)? else {
         return Ok((
             false,
@@ -186,12 +173,20 @@ fn log(level: i64, text: &LuaString) {
 
 /// All native functions.
 pub(super) fn natives(lua: &Lua, host: &Rc<Host>) -> mlua::Result<Table> {
+    lua.set_app_data(Raised::default());
     let natives = lua.create_table()?;
     library::register(lua, host, &natives)?;
     let h = Rc::clone(host);
-    natives.raw_set("call", lua.create_function(move |lua, values: MultiValue| call(lua, &h, &values))?)?;
+    let raising = move |lua: &Lua, values: MultiValue| raised(lua, call(lua, &h, &values)?);
+    natives.raw_set("call", lua.create_function(raising)?)?;
     let h = Rc::clone(host);
-    let check = lua.create_function(move |lua, values: MultiValue| acl_check_cmd(lua, &h, &values))?;
+    // An error is a reply like any other.
+    let catching = move |lua: &Lua, values: MultiValue| Ok(call(lua, &h, &values)?.1);
+    natives.raw_set("pcall", lua.create_function(catching)?)?;
+    let h = Rc::clone(host);
+    let check = move |lua: &Lua, values: MultiValue| raised(lua, acl_check_cmd(lua, &h, &values)?);
+    let check = lua.create_function(check)?;
+    natives.raw_set("take_raised", lua.create_function(|lua, ()| Ok(take_raised(lua)))?)?;
     natives.raw_set("acl_check_cmd", check)?;
     let h = Rc::clone(host);
     let register = move |lua: &Lua, values: MultiValue| match functions::register(&h, &values) {

@@ -11,6 +11,7 @@ use super::api;
 use super::cache::Script;
 use super::functions::{Library, LibraryFunction};
 use super::host::{Host, Registered, Stop};
+use super::native;
 use super::reply::Fields;
 use super::run::{Kind, Runs};
 use super::{Caller, Cause, Limits, ScriptError};
@@ -92,7 +93,7 @@ impl Interpreter {
             if h.wants_stop() {
                 let mut at = h.stopped_at.borrow_mut();
                 if at.is_none() {
-                    *at = api::place(lua);
+                    *at = native::place(lua);
                 }
                 return Err(mlua::Error::runtime("script killed"));
             }

@@ -1,8 +1,12 @@
 //! Functions of the interpreter that are written in Rust, and how they fail.
 //!
 //! An error that Rust raises through mlua is an opaque object in Lua, but scripts expect text with
-//! their own position in front. So a native function returns `true` and its results, or `false` and
-//! what to raise, and the wrapper that the prelude puts around it raises that in Lua.
+//! their own position in front, or a table. So what is raised is kept aside ([`raise`]), and whatever
+//! catches errors - all of it is in the prelude - takes it from there in place of the object. The
+//! functions are called by the script itself: a Lua function around each would hide the script's
+//! position wherever the script ends in `return f(...)`.
+
+use std::cell::RefCell;
 
 use mlua::{Function, Lua, LuaString, MultiValue, Value};
 
@@ -132,20 +136,77 @@ pub(super) fn text(lua: &Lua, bytes: &[u8]) -> Results {
     Ok(one(Value::String(lua.create_string(bytes)?)))
 }
 
-/// Makes `body` callable from the prelude; `name` is what its argument errors call it.
+/// What was raised and nobody has caught yet.
+#[derive(Default)]
+pub(super) struct Raised(RefCell<Option<Value>>);
+
+/// The error that raises `value`.
+pub(super) fn raise(lua: &Lua, value: Value) -> mlua::Error {
+    if let Some(raised) = lua.app_data_ref::<Raised>() {
+        *raised.0.borrow_mut() = Some(value);
+    }
+    mlua::Error::runtime("raised")
+}
+
+/// Takes what was raised.
+pub(super) fn take_raised(lua: &Lua) -> Value {
+    let raised = lua.app_data_ref::<Raised>();
+    raised.and_then(|raised| raised.0.borrow_mut().take()).unwrap_or(Value::Nil)
+}
+
+/// Makes `body` callable; `name` is what its argument errors call it.
 pub(super) fn native(
     lua: &Lua,
     name: &'static str,
     body: impl Fn(NativeArgs<'_>) -> Results + 'static,
 ) -> mlua::Result<Function> {
-    lua.create_function(move |lua, values: MultiValue| match body(NativeArgs { lua, name, values }) {
-        Ok(mut results) => {
-            results.push_front(Value::Boolean(true));
-            Ok(results)
-        }
-        Err(Fail::Text(message)) => {
-            Ok(MultiValue::from_vec(vec![Value::Boolean(false), Value::String(lua.create_string(message)?)]))
-        }
-        Err(Fail::Lua(error)) => Err(error),
+    lua.create_function(move |lua, values: MultiValue| {
+        body(NativeArgs { lua, name, values }).or_else(|fail| match fail {
+            Fail::Text(message) => {
+                let message = match caller(lua) {
+                    Some((source, line)) => format!("{}:{line}: {message}", source.trim_start_matches('@')),
+                    None => message,
+                };
+                Err(raise(lua, Value::String(lua.create_string(message)?)))
+            }
+            Fail::Lua(error) => Err(error),
+        })
     })
+}
+
+/// How far up the stack the place of an error may be.
+const LEVELS_MAX: usize = 32;
+
+enum Frame {
+    Script(String, usize),
+    Prelude,
+    Native,
+}
+
+fn frame(lua: &Lua, level: usize) -> Option<Frame> {
+    lua.inspect_stack(level, |debug| {
+        let source = debug.source();
+        match (source.what == "C", source.source, debug.current_line()) {
+            (false, Some(source), _) if source == "=prelude" => Frame::Prelude,
+            (false, source, Some(line)) => Frame::Script(source.unwrap_or_default().into_owned(), line),
+            _ => Frame::Native,
+        }
+    })
+}
+
+/// Where the script is: its innermost frame.
+pub(super) fn place(lua: &Lua) -> Option<(String, usize)> {
+    (0..LEVELS_MAX).map_while(|level| frame(lua, level)).find_map(|frame| match frame {
+        Frame::Script(source, line) => Some((source, line)),
+        _ => None,
+    })
+}
+
+/// Where a native function was called from, if a script called it.
+fn caller(lua: &Lua) -> Option<(String, usize)> {
+    let mut frames = (1..LEVELS_MAX).map_while(|level| frame(lua, level));
+    match frames.find(|frame| !matches!(frame, Frame::Prelude)) {
+        Some(Frame::Script(source, line)) => Some((source, line)),
+        _ => None,
+    }
 }

@@ -44,25 +44,7 @@ local function sweep()
 end
 
 ---------------------------------------------------------------------------------------------------
--- Native functions return true and their results, or false and what to raise.
-
-local function check(ok, ...)
-  if ok then return ... end
-  -- Level 3 is the script: the wrapper below is gone, as it ended in a tail call, but counts.
-  error((...), 3)
-end
-
-local function wrap(native)
-  return function(...) return check(native(...)) end
-end
-
-local function wrap_all(module)
-  local out = {}
-  for name, value in next, module do
-    out[name] = type(value) == "function" and wrap(value) or value
-  end
-  return out
-end
+-- What a native function raises arrives as an object; the value is kept aside.
 
 ---------------------------------------------------------------------------------------------------
 -- Functions that catch errors let no script survive its own end.
@@ -72,8 +54,10 @@ local function rethrow_if_stopped()
 end
 
 local function plain(err)
-  if type(err) == "userdata" then return tostring(err) end
-  return err
+  if type(err) ~= "userdata" then return err end
+  local raised = natives.take_raised()
+  if raised ~= nil then return raised end
+  return tostring(err)
 end
 
 local function caught(ok, ...)
@@ -223,14 +207,13 @@ end
 
 -- In place: the methods of strings are looked up in this very table.
 for name, native in next, natives.string do
-  if name ~= "gsub_step" and name ~= "gmatch" and name ~= "gsub" then string[name] = wrap(native) end
+  if name ~= "gsub_step" and name ~= "gmatch" and name ~= "gsub" then string[name] = native end
 end
 string.gfind = nil
 
 function string.gmatch(text, pattern)
   local from, step = 0, natives.string.gmatch
-  local function take(ok, first, last, ...)
-    if not ok then error(first, 3) end
+  local function take(first, last, ...)
     if first == nil then return nil end
     from = last > first and last or last + 1
     return ...
@@ -240,8 +223,8 @@ end
 
 local function replacement(with, match, text)
   local value
-  if type(with) == "function" then value = with(unpack(match, 4)) else value = with[match[4]] end
-  if not value then return sub(text, match[2] + 1, match[3]) end
+  if type(with) == "function" then value = with(unpack(match, 3)) else value = with[match[3]] end
+  if not value then return sub(text, match[1] + 1, match[2]) end
   local kind = type(value)
   if kind ~= "string" and kind ~= "number" then error("invalid replacement value (a " .. kind .. ")", 3) end
   return value
@@ -253,15 +236,14 @@ function string.gsub(text, pattern, with, max)
     if kind ~= "string" and kind ~= "number" then
       error("bad argument #3 to 'gsub' (string/function/table expected)", 2)
     end
-    return check(natives.string.gsub(text, pattern, with, max))
+    return natives.string.gsub(text, pattern, with, max)
   end
   if type(text) == "number" then text = tostring(text) end
   local out, count, from = {}, 0, 0
   max = max == nil and 1 / 0 or max
   while count < max do
     local match = { natives.string.gsub_step(text, pattern, from) }
-    if not match[1] then error(match[2], 2) end
-    local first, last = match[2], match[3]
+    local first, last = match[1], match[2]
     if first == nil then break end
     count = count + 1
     out[#out + 1] = sub(text, from + 1, first)
@@ -277,20 +259,20 @@ function string.gsub(text, pattern, with, max)
 end
 
 local numbers = copy(math)
-numbers.random, numbers.randomseed = wrap(natives.random), wrap(natives.randomseed)
+numbers.random, numbers.randomseed = natives.random, natives.randomseed
 
-local json = wrap_all(natives.cjson)
+local json = copy(natives.cjson)
 json.reset = nil
 json.new = function()
-  local _, module = natives.cjson.new()
+  local module = natives.cjson.new()
   module.reset = nil
-  return wrap_all(module)
+  return module
 end
 
 base.coroutine, base.string, base.table = readonly(coroutines), readonly(string), readonly(table)
 base.math, base.os = readonly(numbers), readonly({ clock = os.clock })
-base.cjson, base.cmsgpack = readonly(json), readonly(wrap_all(natives.cmsgpack))
-base.struct, base.bit = readonly(wrap_all(natives.struct)), readonly(wrap_all(natives.bit))
+base.cjson, base.cmsgpack = readonly(json), readonly(natives.cmsgpack)
+base.struct, base.bit = readonly(natives.struct), readonly(natives.bit)
 string_meta = readonly({ __index = base.string })
 
 ---------------------------------------------------------------------------------------------------
@@ -319,16 +301,7 @@ end
 
 local api = copy(shared)
 
-function api.call(...)
-  local ok, reply = natives.call(...)
-  if ok then return reply end
-  error(reply, 0)
-end
-
-function api.pcall(...)
-  local _, reply = natives.call(...)
-  return reply
-end
+api.call, api.pcall, api.acl_check_cmd = natives.call, natives.pcall, natives.acl_check_cmd
 
 function api.error_reply(...)
   local text = ...
@@ -361,12 +334,6 @@ function api.set_repl(...)
   if flags < 0 or flags > 3 then
     error(failure("Invalid replication flags. Use REPL_AOF, REPL_REPLICA, REPL_ALL or REPL_NONE."))
   end
-end
-
-function api.acl_check_cmd(...)
-  local ok, answer = natives.acl_check_cmd(...)
-  if ok then return answer end
-  error(answer, 0)
 end
 
 api.REPL_NONE, api.REPL_AOF, api.REPL_SLAVE, api.REPL_REPLICA, api.REPL_ALL = 0, 1, 2, 2, 3
@@ -410,6 +377,7 @@ local loading_globals = globals({}, readonly(register))
 
 local function handler(err)
   local source, line = natives.where()
+  err = plain(err)
   if type(err) ~= "table" then err = { err = "ERR " .. tostring(err) } end
   if source then
     err.source = source
@@ -445,7 +413,7 @@ function entry.load_library(body)
   function_meta.__index = loading_globals
   local ok, err = raw_pcall(body)
   function_meta.__index = function_globals
-  return ok, err
+  return ok, plain(err)
 end
 
 return entry

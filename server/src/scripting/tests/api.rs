@@ -239,6 +239,14 @@ fn random_numbers_repeat() {
 }
 
 #[test]
+fn an_error_in_the_returned_call_has_its_place() {
+    let script = "return redis.call('wrong')";
+    let text = eval(script);
+    assert!(text.ends_with(&format!("script: {}, on @user_script:1.", super::super::sha1_hex(script.as_bytes()))), "{text}");
+    assert!(eval("return cjson.decode('[')").contains("user_script:1: Expected"));
+}
+
+#[test]
 fn a_circular_reply_ends() {
     let reply = eval("local a = {} a[1] = a return a");
     assert!(reply.ends_with("-ERR reached lua stack limit"), "{}", &reply[reply.len() - 60..]);
