@@ -80,6 +80,10 @@ pub fn execute(
     };
     if let Err(error) = admit(session, command, argv) {
         worker.stats.commands.reject(command.id);
+        let error = match multi::is_exec(command) {
+            true => multi::give_up(session, &error),
+            false => error,
+        };
         multi::abort(session);
         fail(worker, session, error, mark, reply);
         finish(session, mark, reply);
@@ -192,7 +196,7 @@ fn admit(session: &Session, command: &Command, argv: Argv<'_>) -> Result<(), Com
         return Err(reply_errors::NO_AUTH);
     }
     if session.multi.is_some() && command.spec.flags.has(Flags::NO_MULTI) {
-        return Err(reply_errors::NOT_IN_MULTI);
+        return Err(reply_errors::not_in_multi(&command.full_name));
     }
     Ok(())
 }
@@ -288,7 +292,10 @@ fn attempt(
     let mut inline: [&[u8]; KEYS_INLINE] = [b""; KEYS_INLINE];
     let mut many = Vec::new();
     let keys = collect_keys(command.spec.keys, argv, &mut inline, &mut many);
+    // Those that it calls reply at once.
+    session.denies_blocking = command.spec.flags.has(Flags::CALLS);
     let end = round(state, worker, session, command, argv, keys, buffers.scratch(), job_result, reply);
+    session.denies_blocking = false;
     match end {
         End::Done(result, committed) => {
             note_commit(state, session, committed);
@@ -364,14 +371,18 @@ fn begin<'t>(
     let flags = command.spec.flags;
     let mode = if flags.has(Flags::ALL_SHARDS) {
         Mode::All
-    } else if command.spec.keys.is_none() {
+    } else if command.spec.keys.is_none() && !flags.has(Flags::CALLS) {
         return None;
     } else if flags.has(Flags::RESERVE) {
         Mode::Reserve
     } else {
         Mode::Keys
     };
-    let mut txn = state.engine.begin(scratch, session.db, keys, mode, worker.now_ms.get());
+    let now_ms = worker.now_ms.get();
+    if flags.has(Flags::CALLS) {
+        return Some(state.engine.begin_multi(scratch, session.db, keys, mode, now_ms));
+    }
+    let mut txn = state.engine.begin(scratch, session.db, keys, mode, now_ms);
     if let Some(operation) = command.operation {
         txn.set_operation(operation);
     }
@@ -396,16 +407,16 @@ fn conclude(result: CommandResult, txn: Option<Txn<'_>>, wait: Option<Wait>, obs
         (Err(CommandError::Interrupted), None) => {
             End::Done(Err(reply_errors::OFFLOADED_JOB_LOST), Committed::default())
         }
-        (result @ Err(_), txn) => {
-            let observed = txn.map_or(observed, |txn| txn.observed().max(observed));
-            End::Done(result, Committed { observed, ..Committed::default() })
-        }
-        (Ok(()), None) => End::Done(Ok(()), Committed { observed, ..Committed::default() }),
-        (Ok(()), Some(txn)) => match txn.commit() {
-            Ok(committed) => End::Done(Ok(()), committed),
+        // What those that it called did stays.
+        (result, Some(txn)) if result.is_ok() || txn.is_multi() => match txn.commit() {
+            Ok(committed) => End::Done(result, committed),
             Err(CommitError::Interrupted(wait)) => End::Again(wait_for(wait)),
             Err(CommitError::Failed(error)) => failed(&error),
         },
+        (result, txn) => {
+            let observed = txn.map_or(observed, |txn| txn.observed().max(observed));
+            End::Done(result, Committed { observed, ..Committed::default() })
+        }
     }
 }
 

@@ -220,6 +220,9 @@ impl Flags {
     /// Runs at once inside MULTI instead of being queued.
     pub const UNQUEUED: Flags = Flags(1 << 17);
 
+    /// Runs other commands in its transaction ([`super::context::Context::call`]). It may begin without keys.
+    pub const CALLS: Flags = Flags(1 << 18);
+
     /// Both sets together.
     #[must_use]
     pub const fn with(self, other: Flags) -> Flags {
