@@ -459,7 +459,8 @@ impl Engine {
 
     /// One step of a walk over the keys of a database; see [`Store::scan`].
     pub fn scan(&self, db: DbIndex, from: u32, count: u64) -> Result<ScanStep> {
-        self.shared.core.store.scan(db, from, count, self.now_ms())
+        let store = &self.shared.core.store;
+        store.scan(store.db_id(db), from, count, self.now_ms())
     }
 }
 

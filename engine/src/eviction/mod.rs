@@ -186,7 +186,7 @@ impl DiskGuard {
         let (mut from, mut has_wrapped) = (start, false);
         let (mut looked_at, mut competed) = (0, 0);
         while looked_at < LOOKED_AT_MAX {
-            let step = store.scan(db, from, config.samples as u64, 0)?;
+            let step = store.scan(store.db_id(db), from, config.samples as u64, 0)?;
             for (key, _) in step.keys {
                 looked_at += 1;
                 let Some(worth) = self.worth(config, db, &key) else { continue };

@@ -5,7 +5,8 @@
 //! to them, live and in replay alike, and `evict` takes them out; `filter` knows which keys may have
 //! rows, `usage` when and how often an entry was used; `side` keeps what open snapshots still need of
 //! entries; `elements` edits collections; `parts` is what is being built and no key names yet; `waiting` is what replay left without
-//! a base; `pins` bounds what commands keep in memory.
+//! a base; `pins` bounds what commands keep in memory; `held` lets a transaction
+//! that has all locks look around; `watch` knows who watches missing keys.
 
 mod elements;
 pub mod entry;
@@ -24,3 +25,4 @@ pub mod table;
 pub mod ticket;
 pub mod usage;
 mod waiting;
+pub mod watch;

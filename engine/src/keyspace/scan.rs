@@ -18,7 +18,7 @@ use super::store::Store;
 use crate::codec::Reader;
 use crate::error::Result;
 use crate::failpoint::Break;
-use crate::ids::{DbId, DbIndex, ExpireAt};
+use crate::ids::{DbId, ExpireAt};
 use crate::tier::schema::{self, Row};
 use crate::tier::{ColdCursor, Family};
 use crate::value::{TypeTag, Unresolved, Value};
@@ -137,8 +137,7 @@ pub fn row_bounds(db: DbId, from: u32, to: u32) -> (Vec<u8>, Vec<u8>) {
 impl Store {
     /// Returns the keys of a bucket range that starts at `from` and holds about `count` keys.
     /// Keys past their deadline at `now_ms` are left out.
-    pub fn scan(&self, index: DbIndex, from: u32, count: u64, now_ms: u64) -> Result<ScanStep> {
-        let db = self.db_id(index);
+    pub fn scan(&self, db: DbId, from: u32, count: u64, now_ms: u64) -> Result<ScanStep> {
         let (keys, _) = self.totals(db);
         step(keys, from, count, |from, to, aim| self.scan_range(db, from, to, aim, now_ms))
     }

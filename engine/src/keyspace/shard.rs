@@ -27,6 +27,7 @@ use super::table::PageTable;
 use super::ticket::{TicketState, Waiter};
 use super::usage::{Usage, UsedAt};
 use super::waiting::queue;
+use super::watch::AbsentWatches;
 use crate::error::{Error, Result};
 use crate::ids::{DbId, ExpireAt, Incarnation, Lsn};
 use crate::value::collection::{Collection, Held};
@@ -59,6 +60,8 @@ pub struct Shard {
     pub gone_lsn: Lsn,
     /// Keys being read from the cold tier.
     pub fetches: HashMap<(DbId, Box<[u8]>), FetchSlot>,
+    /// Keys that are watched and do not exist.
+    pub absent_watches: AbsentWatches,
     /// Where the evictor goes on.
     pub(super) hand: Hand,
     /// Incarnations that replay gave to a key: they leave the dead queue before others join it.
@@ -171,6 +174,7 @@ impl Shard {
             holds: Vec::new(),
             gone_lsn: Lsn(0),
             fetches: HashMap::new(),
+            absent_watches: AbsentWatches::default(),
             hand: Hand::default(),
             dead_pages: Vec::new(),
             revived_pages: Vec::new(),

@@ -38,6 +38,7 @@ pub struct Store {
     shards: Box<[Mutex<Shard>]>,
     /// What each client-visible database number means. Changed with all shards locked.
     map: [AtomicU32; DATABASES],
+    map_versions: [AtomicU64; DATABASES],
     next_db: AtomicU32,
     /// Databases that died, with the LSN of their death, until their rows are dropped.
     pub dead_dbs: Mutex<Vec<(DbId, Lsn)>>,
@@ -107,6 +108,7 @@ impl Store {
             cold,
             shards: (0..SHARDS).map(|_| Mutex::new(Shard::new(hasher))).collect(),
             map: std::array::from_fn(|i| AtomicU32::new(i as u32)),
+            map_versions: Default::default(),
             next_db: AtomicU32::new(DATABASES as u32),
             dead_dbs: Mutex::new(Vec::new()),
             graveyard: Mutex::new(Vec::new()),
@@ -155,9 +157,9 @@ impl Store {
     }
 
     /// Locks one shard, unless the calling thread has locked all for a transaction: what runs inside one
-    /// then looks at the shard under its lock.
+    /// then looks at the shard under its lock. The guard is for the scope it is made in.
     #[inline]
-    pub fn lock(&self, id: ShardId) -> ShardGuard<'_> {
+    pub(crate) fn lock(&self, id: ShardId) -> ShardGuard<'_> {
         held::lock(self, &self.shards[id.0 as usize])
     }
 
@@ -171,6 +173,14 @@ impl Store {
     pub fn db_id(&self, index: DbIndex) -> DbId {
         // ORDERING: changed only with all shards locked; the shard's lock orders it.
         DbId(self.map[index.0 as usize].load(Ordering::Relaxed))
+    }
+
+    /// How often a database got another content as a whole since the store was opened. Stable while any
+    /// shard is locked.
+    #[must_use]
+    pub fn map_version(&self, index: DbIndex) -> u64 {
+        // ORDERING: as in `db_id`.
+        self.map_versions[index.0 as usize].load(Ordering::Relaxed)
     }
 
     /// The number under which clients know a database; `None` if it is dead.
@@ -209,6 +219,7 @@ impl Store {
         for (index, id) in changes {
             if let Some(slot) = map.get_mut(index.0 as usize) {
                 *slot = *id;
+                self.map_versions[index.0 as usize].fetch_add(1, Ordering::Relaxed);
             }
             next = next.max(DbId(id.0 + 1));
         }
@@ -358,6 +369,12 @@ impl Store {
             let shard = self.lock(id);
             (hits + shard.hits, misses + shard.misses)
         })
+    }
+
+    /// Keys in memory, of all databases.
+    #[must_use]
+    pub fn hot_keys(&self) -> u64 {
+        Store::shard_ids().map(|id| self.lock(id).dbs().iter().map(|part| part.hot).sum::<u64>()).sum()
     }
 
     /// Keys and keys with a deadline of one database.

@@ -20,6 +20,8 @@
 pub mod build;
 mod multi;
 mod plan;
+mod walk;
+mod watch;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -31,6 +33,7 @@ use parking_lot::lock_api::{RawMutex as _, RawMutexTimed as _};
 use build::{BuildOrder, Builds};
 use multi::Multi;
 pub use plan::{Found, Header, ValueRef};
+pub use watch::Sight;
 
 use crate::codec::Reader;
 use crate::error::{Error, Result};
@@ -96,8 +99,8 @@ pub struct Scratch {
     missing: Vec<(DbId, Box<[u8]>)>,
     rounds: u32,
     has_turn: bool,
-    /// All shards are to be locked from the start; see [`Txn::widen`].
-    is_wide: bool,
+    /// The next round locks all shards; see [`Txn::look_around`].
+    wants_all: bool,
     /// It may run for long: others do not wait on their threads; see [`Scratch::take_long`].
     is_long: bool,
     /// Only commands that store large values have it.
@@ -238,7 +241,7 @@ impl Core {
         let first_hash = store.hasher.hash(keys.first().copied().unwrap_or_default());
         let reads_synchronously = scratch.rounds >= SYNC_AFTER;
         let mut wanted = scratch.more_shards;
-        if mode == Mode::All || reads_synchronously || scratch.is_wide {
+        if mode == Mode::All || reads_synchronously || scratch.wants_all {
             wanted = u64::MAX;
         } else if let Some((_, rest)) = keys.split_first() {
             wanted |= 1 << first_hash.shard.0;
@@ -291,7 +294,7 @@ impl Scratch {
         self.more_shards = 0;
         self.rounds = 0;
         self.has_turn = false;
-        self.is_wide = false;
+        self.wants_all = false;
         self.missing.clear();
         if self.builds.is_some() {
             self.builds = None;
@@ -587,10 +590,15 @@ impl<'e> Txn<'e> {
                 command += 1;
             }
             applied += 1;
+            let shard = self.shard(hash.shard);
+            if !shard.absent_watches.is_empty() && !matches!(effect.change, Change::Delete { .. }) {
+                // By which number clients knew the database before it was swapped or died is not kept.
+                let db = store.db_index(effect.db).filter(|_| self.remaps.is_empty());
+                shard.absent_watches.touch(db, effect.key);
+            }
             if self.is_dead(effect.db) {
                 continue;
             }
-            let shard = self.shard(hash.shard);
             store
                 .apply(shard, hash, &effect, lsn, Origin::Live, self.now_ms)
                 .expect("the base of a planned delta is there: its shard stayed locked");

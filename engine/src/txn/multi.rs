@@ -32,6 +32,7 @@ use crate::keyspace::held::Held;
 use crate::keyspace::shard::{Origin, Shard};
 use crate::keyspace::usage::UsedAt;
 use crate::tier::promote::read_stored;
+use crate::value::TypeTag;
 use crate::wal::effect::{Change, Effect, StringBody, read_effect};
 
 /// The LSN of states in the overlay: their commit has none yet.
@@ -104,8 +105,8 @@ impl Core {
     /// [`Txn::end_command`] or, if it failed, [`Txn::undo_command`]. An interrupt is one of the whole
     /// transaction.
     ///
-    /// With [`Mode::All`] the commands may also look at the keyspace by other ways than this transaction, as
-    /// long as they wait for no other thread.
+    /// Commands that look at the keyspace by other ways than this transaction begin with
+    /// [`Txn::look_around`].
     pub fn begin_multi<'e>(
         &'e self,
         scratch: &'e mut Scratch,
@@ -115,7 +116,7 @@ impl Core {
         now_ms: u64,
     ) -> Txn<'e> {
         let txn = self.begin(scratch, db, keys, mode, now_ms);
-        self.share(txn, mode)
+        self.share(txn)
     }
 
     /// Like [`Core::begin_multi`], for those who do not wait ([`Core::try_begin`]).
@@ -128,16 +129,18 @@ impl Core {
         now_ms: u64,
     ) -> Option<Txn<'e>> {
         let txn = self.try_begin(scratch, db, keys, mode, now_ms)?;
-        Some(self.share(txn, mode))
+        Some(self.share(txn))
     }
 
     /// Lets several commands share a transaction that has just begun.
-    fn share<'e>(&'e self, mut txn: Txn<'e>, mode: Mode) -> Txn<'e> {
+    fn share<'e>(&'e self, mut txn: Txn<'e>) -> Txn<'e> {
         txn.scratch.multi = Some(Box::default());
         txn.is_multi = true;
-        if mode == Mode::All || txn.scratch.is_wide {
-            // SAFETY: `begin` locked all shards on this thread, `Held` is no `Send`, and neither is the
-            // transaction with it. `unlock` drops it first; references to shards live for one expression.
+        if txn.locked == u64::MAX {
+            // SAFETY: `begin` locked all shards on this thread. `Held` is no `Send`, and neither is the
+            // transaction with it, so they stay on it. `unlock` and `drop_overlay` drop it before anything is
+            // unlocked or changed. Up to there a `&mut Shard` of this transaction lives for one expression
+            // (`Txn::shard`), which calls nothing that locks shards: without `Held` it would wait for itself.
             txn.held = Some(unsafe { Held::new(&self.store) });
         }
         txn
@@ -158,13 +161,6 @@ impl<'e> Txn<'e> {
         (before.links, before.expiries) = (multi.links.len(), self.expiries);
         (before.remaps, before.usages) = (self.remaps.len(), self.usages.len());
         before.planned = builds.as_ref().map_or(0, |builds| builds.planned.len());
-    }
-
-    /// Asks for all shards: whether they are locked, else the transaction must be given up and run again. For a
-    /// command of [`Mode::All`] that nobody knew of at the start.
-    pub fn widen(&mut self) -> Result<(), Interrupt> {
-        self.scratch.is_wide = true;
-        if self.held.is_some() { Ok(()) } else { Err(Interrupt) }
     }
 
     /// Ends a command that succeeded.
@@ -231,18 +227,15 @@ impl<'e> Txn<'e> {
         own.map_or_else(|| self.core.store.db_id(index), |(_, id, _)| *id)
     }
 
-    /// Keys of a database that this transaction changed, and whether they exist then.
-    pub fn changed_keys(&self, db: DbIndex) -> impl Iterator<Item = (&[u8], bool)> {
-        let db = self.mapped(db);
-        let effects = &self.scratch.effects;
-        let touched = self.scratch.touched.iter().filter(move |touched| touched.db == db);
-        touched.map(|touched| (&effects[touched.key.0..touched.key.0 + touched.key.1], touched.exists))
+    /// Whether commands share it.
+    #[must_use]
+    pub fn is_multi(&self) -> bool {
+        self.is_multi
     }
 
-    /// Whether the transaction gave this database another content as a whole (FLUSHDB, SWAPDB).
-    #[must_use]
-    pub fn is_remapped(&self, db: DbIndex) -> bool {
-        self.remaps.iter().any(|(changed, ..)| *changed == db)
+    /// The type of a key that this transaction changed.
+    pub(super) fn changed_tag(&mut self, hash: KeyHash, db: DbId, key: &[u8]) -> Option<TypeTag> {
+        self.changed(hash, db, key, false).ok().and_then(Entry::type_tag)
     }
 
     /// The next effect starts here.
@@ -387,7 +380,7 @@ impl Multi {
             && let Some(bytes) = self.large.get(&incarnation)
         {
             let body = match tag {
-                crate::value::TypeTag::String => StringBody::Bytes(bytes),
+                TypeTag::String => StringBody::Bytes(bytes),
                 tag => StringBody::Collection { tag, bytes },
             };
             effect.change = Change::Put { body, deadline, old, is_raw };

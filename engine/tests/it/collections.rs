@@ -116,7 +116,7 @@ fn in_nodes(rig: &Rig) -> usize {
     let store = rig.engine.store();
     let is_nodes = |n: &u64| {
         let hash = store.hasher.hash(&key(*n));
-        let shard = store.lock(hash.shard);
+        let shard = store.shard(hash.shard).lock();
         let entry = shard.db(store.db_id(DB)).and_then(|part| part.table.find(hash, &key(*n)));
         entry.is_some_and(|entry| match entry.body() {
             BodyRef::Boxed(Value::Collection(held)) => held.incarnation().is_some(),

@@ -149,7 +149,7 @@ fn many_readers_of_one_cold_key_cause_one_read() {
 fn pins(rig: &Rig) -> u64 {
     let mut pins = 0;
     for id in 0..64 {
-        for part in rig.engine.store().lock(ShardId(id)).dbs() {
+        for part in rig.engine.store().shard(ShardId(id)).lock().dbs() {
             part.table.for_each(|entry| pins += u64::from(entry.pins()));
         }
     }

@@ -219,7 +219,7 @@ fn a_due_key_that_comes_and_goes_while_the_reaper_reads() {
         }
         at_step.store(4, Ordering::SeqCst);
         let store = engine.store();
-        let mut shard = store.lock(store.hasher.hash(&key).shard);
+        let mut shard = store.shard(store.hasher.hash(&key).shard).lock();
         let left = shard.evict_where(store.db_id(DB), |entry| entry.key() == key);
         assert_eq!(left, 1, "it was in memory");
     };
@@ -275,7 +275,8 @@ fn one_databases_flood_does_not_reload_the_hints_of_others() {
     let rig = rig.kill();
     rig.checkpoint();
     rig.advance(300_500);
-    let watched = || -> usize { (0..64).map(|id| rig.engine.store().lock(ShardId(id)).watched()).sum() };
+    let watched =
+        || -> usize { (0..64).map(|id| rig.engine.store().shard(ShardId(id)).lock().watched()).sum() };
     for _ in 0..4 {
         rig.engine.reaper().tick().expect("reaps");
     }

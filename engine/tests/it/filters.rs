@@ -144,7 +144,7 @@ fn a_filter_of_deleted_keys_is_built_anew() {
     let size = |rig: &Rig| -> u64 {
         let store = rig.engine.store();
         let ids = (0..64).map(lux_engine::ids::ShardId);
-        ids.map(|id| store.lock(id).db(store.db_id(DB)).map_or(0, |part| part.filter.len())).sum()
+        ids.map(|id| store.shard(id).lock().db(store.db_id(DB)).map_or(0, |part| part.filter.len())).sum()
     };
     assert!(size(&rig) > MANY as u64 / 2);
     build(&rig);

@@ -72,9 +72,9 @@ fn a_panic_of_a_read_thread_fails_its_waiters() {
         }
         let refused = rig.run(DB, &[b"key 1"], Mode::Keys, |txn| txn.delete(b"key 1"));
         assert!(is_latched(refused));
-        rig.engine.store().lock(lux_engine::ids::ShardId(0)).evict_clean(usize::MAX, 1_000);
+        rig.engine.store().shard(lux_engine::ids::ShardId(0)).lock().evict_clean(usize::MAX, 1_000);
         (1..64).map(lux_engine::ids::ShardId).for_each(|id| {
-            rig.engine.store().lock(id).evict_clean(usize::MAX, 1_000);
+            rig.engine.store().shard(id).lock().evict_clean(usize::MAX, 1_000);
         });
     }
     let engine = rig.engine.clone();

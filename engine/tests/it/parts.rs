@@ -52,7 +52,8 @@ pub fn check_no_leak(rig: &Rig, lens: &[usize]) -> Result<(), String> {
         found if found == expected => {}
         found => return Err(format!("{found} pages are stored, {expected} are needed")),
     }
-    let building = Store::shard_ids().map(|id| rig.engine.store().lock(id).parts.building()).sum::<usize>();
+    let building =
+        Store::shard_ids().map(|id| rig.engine.store().shard(id).lock().parts.building()).sum::<usize>();
     if building != 0 || rig.engine.store().part_bytes() != 0 {
         return Err(format!("{building} values are still being built"));
     }
@@ -68,7 +69,7 @@ pub fn check_no_leak(rig: &Rig, lens: &[usize]) -> Result<(), String> {
 fn is_stored(rig: &Rig, key: &[u8]) -> bool {
     let store = rig.engine.store();
     let hash = store.hasher.hash(key);
-    let shard = store.lock(hash.shard);
+    let shard = store.shard(hash.shard).lock();
     shard.stored_at(store.db_id(DB), hash, key).is_some()
 }
 

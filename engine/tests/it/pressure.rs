@@ -41,7 +41,7 @@ fn a_batch_ends_with_the_entry_that_fills_it() {
         store.write_batch(&mut batch, &mut highest).expect("writes");
     }
     assert_eq!(batches, 6);
-    assert_eq!(store.lock(ShardId(7)).dirty_bytes, 0, "all were written");
+    assert_eq!(store.shard(ShardId(7)).lock().dirty_bytes, 0, "all were written");
     rig.check_bytes();
 }
 
@@ -69,7 +69,7 @@ fn a_full_cold_tier_does_not_keep_clean_entries_nor_spin() {
     // Other uses of memory grow, and nobody writes: only the keeper can make room.
     let limit = limit / 2;
     store.hot_limit.store(limit, Ordering::Relaxed);
-    store.relieve(&mut store.lock(ShardId(7)));
+    store.relieve(&mut store.shard(ShardId(7)).lock());
     let before = tries.load(Ordering::SeqCst);
     until("within the limit", || store.hot_bytes().0 <= limit);
     thread::sleep(Duration::from_millis(1_000));

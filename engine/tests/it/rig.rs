@@ -251,7 +251,7 @@ impl Rig {
         self.engine.evict(DB, Box::new(|_| true)).expect("evicts");
         let id = self.engine.store().db_id(DB);
         let hot: u64 = (0..64u8)
-            .map(|shard| self.engine.store().lock(lux_engine::ids::ShardId(shard)))
+            .map(|shard| self.engine.store().shard(lux_engine::ids::ShardId(shard)).lock())
             .map(|shard| shard.db(id).map_or(0, |part| part.hot))
             .sum();
         assert_eq!(hot, 0, "everything must be cold now");
@@ -293,7 +293,7 @@ impl Rig {
     pub fn check_bytes(&self) {
         self.engine.store().clear_graveyard(usize::MAX);
         for id in (0..64u8).map(lux_engine::ids::ShardId) {
-            let shard = self.engine.store().lock(id);
+            let shard = self.engine.store().shard(id).lock();
             let (mut bytes, mut dirty) = (shard.sides.bytes() + shard.parts.bytes(), shard.parts.bytes());
             for part in shard.dbs() {
                 part.table.for_each(|entry| {

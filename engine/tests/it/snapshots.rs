@@ -95,7 +95,7 @@ fn check_closed(rig: &Rig) {
     let snapshots = &rig.engine.store().snapshots;
     assert_eq!((snapshots.count(), snapshots.bytes()), (0, 0));
     for id in Store::shard_ids() {
-        let shard = rig.engine.store().lock(id);
+        let shard = rig.engine.store().shard(id).lock();
         assert!(shard.sides.is_empty() && shard.sides.bytes() == 0);
     }
     rig.check_counters();
@@ -104,7 +104,7 @@ fn check_closed(rig: &Rig) {
 fn is_hot(rig: &Rig, key: &[u8]) -> bool {
     let store = rig.engine.store();
     let hash = store.hasher.hash(key);
-    let shard = store.lock(hash.shard);
+    let shard = store.shard(hash.shard).lock();
     shard.db(store.db_id(DB)).is_some_and(|part| part.table.find(hash, key).is_some())
 }
 

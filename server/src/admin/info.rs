@@ -7,7 +7,6 @@ use std::time::Instant;
 
 use lux_engine::DATABASE_COUNT;
 use lux_engine::ids::DbIndex;
-use lux_engine::keyspace::store::Store;
 
 use super::memory::{self, MemoryNumbers};
 use crate::clock;
@@ -334,12 +333,6 @@ fn cluster(_: &ServerState, _: &CommandTable, out: &mut String) {
     line(out, "cluster_enabled", 0);
 }
 
-/// Keys in memory, all databases.
-#[must_use]
-pub fn hot_keys(store: &Store) -> u64 {
-    Store::shard_ids().map(|id| store.lock(id).dbs().iter().map(|part| part.hot).sum::<u64>()).sum()
-}
-
 /// Keys in both tiers, all databases.
 #[must_use]
 pub fn all_keys(state: &ServerState) -> u64 {
@@ -351,7 +344,7 @@ pub fn all_keys(state: &ServerState) -> u64 {
 pub fn tier_numbers(state: &ServerState) -> Vec<(&'static str, u64)> {
     let store = state.engine.store();
     let (hot_bytes, dirty_bytes) = store.hot_bytes();
-    let (hot_keys, keys) = (hot_keys(store), all_keys(state));
+    let (hot_keys, keys) = (store.hot_keys(), all_keys(state));
     let (hits, misses) = store.hits_and_misses();
     let cold = store.cold.stats();
     let counters = &store.stats;

@@ -30,7 +30,7 @@ const FCALL: CommandSpec = CommandSpec {
     arity: Arity::AtLeast(3),
     keys: Keys::Counted { count_at: 2 },
     key_access: &["RW", "access", "update"],
-    flags: Flags::NOSCRIPT.with(Flags::STALE).with(Flags::SCRIPT).with(Flags::MAY_REPLICATE),
+    flags: Flags::NOSCRIPT.with(Flags::STALE).with(Flags::CALLS).with(Flags::MAY_REPLICATE),
     arguments: "function numkeys [key [key ...]] [arg [arg ...]]",
     handler: fcall,
     ..BASE
@@ -42,7 +42,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         name: "FCALL_RO",
         summary: "Invokes a read-only function.",
         key_access: &["RO", "access"],
-        flags: Flags::NOSCRIPT.with(Flags::STALE).with(Flags::SCRIPT).with(Flags::READONLY),
+        flags: Flags::NOSCRIPT.with(Flags::STALE).with(Flags::CALLS).with(Flags::READONLY),
         ..FCALL
     },
     CommandSpec {

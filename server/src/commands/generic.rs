@@ -594,7 +594,7 @@ fn swapdb(ctx: &mut Context<'_>, mut args: Args<'_>, reply: &mut dyn ReplySink) 
         return Err(errors::DB_INDEX);
     };
     if first != second {
-        ctx.swap(first, second);
+        ctx.swap(first, second)?;
     }
     reply.ok();
     Ok(())
@@ -602,7 +602,7 @@ fn swapdb(ctx: &mut Context<'_>, mut args: Args<'_>, reply: &mut dyn ReplySink) 
 
 /// `DBSIZE`
 fn dbsize(ctx: &mut Context<'_>, _: Args<'_>, reply: &mut dyn ReplySink) -> CommandResult {
-    let count = ctx.key_count();
+    let count = ctx.key_count()?;
     reply.integer(count.cast_signed());
     Ok(())
 }

@@ -138,7 +138,7 @@ fn memory_stats(ctx: &mut Context<'_>, _: Args<'_>, reply: &mut dyn ReplySink) -
     use Figure::{Count, Ratio};
     let n = MemoryNumbers::measure(ctx.state);
     let keys = info::all_keys(ctx.state);
-    let hot_keys = info::hot_keys(ctx.engine().store());
+    let hot_keys = ctx.engine().store().hot_keys();
     let figures = [
         ("peak.allocated", Count(n.peak)),
         ("total.allocated", Count(n.used)),

@@ -11,7 +11,7 @@ use crate::dispatch::script::{self, Call};
 use crate::dispatch::spec::{Arity, CommandSpec, Flags, Group, Keys};
 use crate::scripting::{Kind, Script};
 
-const RUNS: Flags = Flags::NOSCRIPT.with(Flags::STALE).with(Flags::SCRIPT);
+const RUNS: Flags = Flags::NOSCRIPT.with(Flags::STALE).with(Flags::CALLS);
 const RUNS_ANY: Flags = RUNS.with(Flags::MAY_REPLICATE);
 const RUNS_READ_ONLY: Flags = RUNS.with(Flags::READONLY);
 const BASE: CommandSpec = CommandSpec {

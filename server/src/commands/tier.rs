@@ -225,7 +225,7 @@ fn residency(engine: &Engine, db: DbIndex, key: &[u8]) -> Result<Residency, Erro
     let hash = store.hasher.hash(key);
     let db = store.db_id(db);
     {
-        let shard = store.lock(hash.shard);
+        let shard = store.shard(hash.shard).lock();
         let Some(part) = shard.db(db) else { return Ok(Residency::None) };
         if let Some(entry) = part.table.find(hash, key) {
             let is_dead = entry.deadline().is_some_and(|at| at.is_past(now_ms));

@@ -1,5 +1,7 @@
 //! MULTI and what belongs to it. The queue itself is `dispatch::multi`.
 
+use std::sync::Arc;
+
 use crate::dispatch::args::Args;
 use crate::dispatch::context::Context;
 use crate::dispatch::multi::Multi;
@@ -89,12 +91,11 @@ fn discard(ctx: &mut Context<'_>, _: Args<'_>, reply: &mut dyn ReplySink) -> Com
 
 /// `WATCH key [key ...]`
 fn watch(ctx: &mut Context<'_>, args: Args<'_>, reply: &mut dyn ReplySink) -> CommandResult {
-    let mut states = Vec::with_capacity(args.remaining());
-    for key in args {
-        states.push((key, ctx.peek(key)?.map(|header| header.lsn)));
+    let touch = Arc::clone(ctx.session.watched.touch());
+    let (db, sights) = (ctx.db(), ctx.txn().watch(args, &touch)?);
+    for (key, sight) in sights {
+        ctx.session.watched.add(&ctx.state.watches, db, key, sight);
     }
-    let (db, watches) = (ctx.db(), &ctx.state.watches);
-    states.into_iter().for_each(|(key, lsn)| ctx.session.watched.add(watches, db, key, lsn));
     reply.ok();
     Ok(())
 }

@@ -19,7 +19,6 @@ use lux_engine::tier::promote::FetchTicket;
 use lux_engine::txn::build::BuildOrder;
 use lux_engine::txn::{Interrupt, Scratch, Txn};
 use lux_engine::value::TypeTag;
-use lux_engine::wal::effect::Operation;
 use lux_engine::{DATABASE_COUNT, Engine};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinHandle;
@@ -54,8 +53,6 @@ pub struct Context<'c> {
     txn: Option<Txn<'c>>,
     wait: Option<Wait>,
     job_result: Option<Box<dyn Any + Send>>,
-    /// It is one of EXEC's commands: the others' locks are held, so nothing waits for another thread.
-    pub(super) is_queued: bool,
     /// Highest LSN that the command saw outside of its transaction.
     observed: Lsn,
 }
@@ -255,17 +252,7 @@ impl<'c> Context<'c> {
         txn: Option<Txn<'c>>,
         job_result: Option<Box<dyn Any + Send>>,
     ) -> Self {
-        Context {
-            state,
-            worker,
-            session,
-            command,
-            txn,
-            wait: None,
-            job_result,
-            is_queued: false,
-            observed: Lsn(0),
-        }
+        Context { state, worker, session, command, txn, wait: None, job_result, observed: Lsn(0) }
     }
 
     /// The transaction of this command, what a handler's own interruption waits for, and the
@@ -286,6 +273,13 @@ impl<'c> Context<'c> {
     #[inline]
     pub fn txn(&mut self) -> &mut Txn<'c> {
         self.txn.as_mut().expect("the spec has keys or ALL_SHARDS")
+    }
+
+    /// Whether it runs inside of the transaction of several commands (EXEC, a script): the locks of the
+    /// others' keys are held, so it must not wait for another thread.
+    #[must_use]
+    pub fn is_inside(&self) -> bool {
+        self.txn.as_ref().is_some_and(Txn::is_multi)
     }
 
     /// All commands, for those that describe them.
@@ -342,13 +336,13 @@ impl<'c> Context<'c> {
     ///
     /// The first call starts it and interrupts the command; the handler is run again when it is
     /// done, and then the call returns. A handler offloads at most one job, and does nothing
-    /// that must not happen twice before it. In EXEC the work is done at once, so work that waits for another
-    /// thread belongs to commands with `NO_MULTI`.
+    /// that must not happen twice before it. Inside of a transaction of several commands the work is done at
+    /// once, so what waits for another thread calls [`Context::deny_in_multi`] first or has `NO_MULTI`.
     pub fn offload<T: Send + 'static>(
         &mut self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, CommandError> {
-        if self.is_queued {
+        if self.is_inside() {
             return Ok(work());
         }
         match self.job_result.take() {
@@ -364,7 +358,7 @@ impl<'c> Context<'c> {
 
     /// Interrupts the command for a while; the second call returns. Counts as its one job.
     pub fn sleep(&mut self, duration: Duration) -> Result<(), CommandError> {
-        if self.is_queued {
+        if self.is_inside() {
             std::thread::sleep(duration);
             return Ok(());
         }
@@ -377,6 +371,7 @@ impl<'c> Context<'c> {
     /// Brings keys of the selected database into memory; interrupts the command until they are.
     /// Counts as its one job.
     pub fn promote<'k>(&mut self, keys: impl Iterator<Item = &'k [u8]>) -> Result<(), CommandError> {
+        self.deny_in_multi()?;
         match self.engine().prefetch(self.db(), keys) {
             Some(ticket) => Err(self.interrupt(Wait::Fetch(ticket))),
             None => Ok(()),
@@ -424,15 +419,7 @@ impl<'c> Context<'c> {
 
     /// Refuses what waits for other threads where the locks of other commands are held.
     pub fn deny_in_multi(&self) -> Result<(), CommandError> {
-        if self.is_queued { Err(reply_errors::NOT_IN_MULTI) } else { Ok(()) }
-    }
-
-    /// Goes on with the next command of EXEC.
-    pub(super) fn begin_queued(&mut self, command: &'static Command) {
-        self.command = command;
-        self.is_queued = true;
-        let db = self.session.db;
-        self.txn().begin_command(db, command.operation.unwrap_or(Operation::Set));
+        if self.is_inside() { Err(reply_errors::not_in_multi(&self.command.full_name)) } else { Ok(()) }
     }
 
     /// Interrupts the command, to begin anew on a thread of its own.

@@ -82,6 +82,10 @@ pub fn execute(
     };
     if let Err(error) = admit(session, command, argv) {
         worker.stats.commands.reject(command.id);
+        let error = match multi::is_exec(command) {
+            true => multi::give_up(session, &error),
+            false => error,
+        };
         multi::abort(session);
         fail(worker, session, error, mark, reply);
         finish(session, mark, reply);
@@ -211,7 +215,7 @@ fn admit(session: &Session, command: &Command, argv: Argv<'_>) -> Result<(), Com
         return Err(reply_errors::NO_AUTH);
     }
     if session.multi.is_some() && command.spec.flags.has(Flags::NO_MULTI) {
-        return Err(reply_errors::NOT_IN_MULTI);
+        return Err(reply_errors::not_in_multi(&command.full_name));
     }
     Ok(())
 }
@@ -225,14 +229,14 @@ fn slow_down(state: &ServerState, session: &mut Session, flags: Flags) -> Result
         if is_refused {
             return Err(reply_errors::DISK_FULL);
         }
-        if !flags.has(Flags::SCRIPT) {
+        if !flags.has(Flags::CALLS) {
             return Ok(None);
         }
     }
     match state.engine.pressure() {
         Pressure::None => Ok(None),
         // Its commands are refused one by one: it may be there to read.
-        Pressure::Refuse | Pressure::DiskFull if flags.has(Flags::SCRIPT) => Ok(None),
+        Pressure::Refuse | Pressure::DiskFull if flags.has(Flags::CALLS) => Ok(None),
         Pressure::Refuse => Err(reply_errors::OOM),
         Pressure::DiskFull => Err(reply_errors::DISK_FULL),
         Pressure::Hold => Ok(Some(Wait::Held)),
@@ -320,7 +324,10 @@ fn attempt(
     let mut inline: [&[u8]; KEYS_INLINE] = [b""; KEYS_INLINE];
     let mut many = Vec::new();
     let keys = collect_keys(command.spec.keys, argv, &mut inline, &mut many);
+    // Those that it calls reply at once.
+    session.denies_blocking = command.spec.flags.has(Flags::CALLS);
     let end = round(state, worker, session, command, argv, keys, buffers.scratch(), job_result, reply);
+    session.denies_blocking = false;
     match end {
         End::Done(result, committed) => {
             note_commit(state, session, committed);
@@ -406,7 +413,7 @@ fn begin<'t>(
     let (flags, engine) = (command.spec.flags, &state.engine);
     let mode = if flags.has(Flags::ALL_SHARDS) {
         Mode::All
-    } else if command.spec.keys.is_none() {
+    } else if command.spec.keys.is_none() && !flags.has(Flags::CALLS) {
         return Begun::Txn(None);
     } else if flags.has(Flags::RESERVE) {
         Mode::Reserve
@@ -414,7 +421,7 @@ fn begin<'t>(
         Mode::Keys
     };
     let now_ms = worker.now_ms.get();
-    let txn = match flags.has(Flags::SCRIPT) {
+    let txn = match flags.has(Flags::CALLS) {
         true => engine.try_begin_multi(scratch, session.db, keys, mode, now_ms),
         false => engine.try_begin(scratch, session.db, keys, mode, now_ms),
     };
@@ -443,16 +450,16 @@ fn conclude(result: CommandResult, txn: Option<Txn<'_>>, wait: Option<Wait>, obs
         (Err(CommandError::Interrupted), None) => {
             End::Done(Err(reply_errors::OFFLOADED_JOB_LOST), Committed::default())
         }
-        (result @ Err(_), txn) => {
-            let observed = txn.map_or(observed, |txn| txn.observed().max(observed));
-            End::Done(result, Committed { observed, ..Committed::default() })
-        }
-        (Ok(()), None) => End::Done(Ok(()), Committed { observed, ..Committed::default() }),
-        (Ok(()), Some(txn)) => match txn.commit() {
-            Ok(committed) => End::Done(Ok(()), committed),
+        // What those that it called did stays.
+        (result, Some(txn)) if result.is_ok() || txn.is_multi() => match txn.commit() {
+            Ok(committed) => End::Done(result, committed),
             Err(CommitError::Interrupted(wait)) => End::Again(wait_for(wait)),
             Err(CommitError::Failed(error)) => failed(&error),
         },
+        (result, txn) => {
+            let observed = txn.map_or(observed, |txn| txn.observed().max(observed));
+            End::Done(result, Committed { observed, ..Committed::default() })
+        }
     }
 }
 

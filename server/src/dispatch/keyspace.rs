@@ -8,9 +8,7 @@
 //! commands that name no keys and hold no locks. As soon as keys may be on disk they run on a
 //! blocking thread. KEYS reads a snapshot, the others see what happens meanwhile.
 
-use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::sync::Arc;
 
 use lux_engine::error::Error;
 use lux_engine::ids::{DbIndex, ExpireAt};
@@ -224,62 +222,70 @@ impl Context<'_> {
     }
 
     /// Exchanges two databases. The command's spec has `ALL_SHARDS`.
-    pub fn swap(&mut self, a: DbIndex, b: DbIndex) {
+    pub fn swap(&mut self, a: DbIndex, b: DbIndex) -> Result<()> {
+        self.txn().touch_swapped(a, b)?;
         self.txn().swap(a, b);
+        Ok(())
     }
 
     /// How many keys the command's database holds, in memory and on disk.
-    #[must_use]
-    pub fn key_count(&mut self) -> u64 {
-        if self.is_queued {
-            let db = self.db();
-            return self.txn().key_count(db);
+    pub fn key_count(&mut self) -> Result<u64> {
+        let db = self.db();
+        if self.is_inside() {
+            self.txn().look_around()?;
+            return Ok(self.txn().key_count(db));
         }
-        let count = self.engine().key_counts(self.db()).0;
+        let count = self.engine().key_counts(db).0;
         self.observe(self.engine().wal().last_lsn());
-        count
+        Ok(count)
     }
 
     /// One step of a walk over the command's database: about `count` keys from position `from`.
     pub fn scan(&mut self, from: u32, count: u64) -> Result<ScanStep> {
+        if self.is_inside() {
+            return self.scan_inside(from, count);
+        }
         let (engine, db) = (self.engine().clone(), self.db());
-        let (lsn, mut step) = self.walk(move || {
+        let (lsn, step) = self.walk(move || {
             let step = engine.scan(db, from, count)?;
             Ok((engine.wal().last_lsn(), step))
         })?;
         self.observe(lsn);
-        if self.is_queued {
-            // What this transaction deleted is gone. What it made may be missed, as in any walk.
-            let changed: HashMap<&[u8], bool> = self.txn().changed_keys(db).collect();
-            step.keys.retain(|(key, _)| changed.get(&key[..]) != Some(&false));
-        }
         Ok(step)
     }
 
+    /// The same in a transaction of several commands, with what those before did.
+    fn scan_inside(&mut self, from: u32, count: u64) -> Result<ScanStep> {
+        let db = self.db();
+        self.txn().look_around()?;
+        self.observe(self.engine().wal().last_lsn());
+        Ok(self.txn().scan(db, from, count)?)
+    }
+
     /// All keys of the command's database that `picks` picks, as of one moment.
-    pub fn keys(&mut self, picks: impl Fn(&[u8]) -> bool + Send + Sync + 'static) -> Result<Vec<Vec<u8>>> {
+    pub fn keys(&mut self, picks: impl Fn(&[u8]) -> bool + Send + 'static) -> Result<Vec<Vec<u8>>> {
         /// Keys per step: enough to make the locks cheap, few enough to hold them shortly.
         const STEP: u64 = 1024;
+        let (mut picked, mut next) = (Vec::new(), Some(0));
+        if self.is_inside() {
+            while let Some(from) = next {
+                let step = self.scan_inside(from, STEP)?;
+                picked.extend(step.keys.into_iter().map(|(key, _)| key).filter(|key| picks(key)));
+                next = step.next;
+            }
+            return Ok(picked);
+        }
         let (engine, db) = (self.engine().clone(), self.db());
-        let picks = Arc::new(picks);
-        let others = Arc::clone(&picks);
-        let (lsn, mut picked) = self.walk(move || {
+        let (lsn, picked) = self.walk(move || {
             let snapshot = engine.snapshot(Detail::Names)?;
-            let (mut picked, mut next) = (Vec::new(), Some(0));
             while let Some(from) = next {
                 let step = snapshot.keys(db, from, STEP)?;
-                picked.extend(step.keys.into_iter().map(|(key, _)| key).filter(|key| others(key)));
+                picked.extend(step.keys.into_iter().map(|(key, _)| key).filter(|key| picks(key)));
                 next = step.next;
             }
             Ok((snapshot.lsn(), picked))
         })?;
         self.observe(lsn);
-        if self.is_queued {
-            let changed: HashMap<&[u8], bool> = self.txn().changed_keys(db).collect();
-            picked.retain(|key| !changed.contains_key(&key[..]));
-            let added = changed.iter().filter(|(key, exists)| **exists && picks(key));
-            picked.extend(added.map(|(key, _)| key.to_vec()));
-        }
         Ok(picked)
     }
 
@@ -287,19 +293,26 @@ impl Context<'_> {
     pub fn random_key(&mut self) -> Result<Option<Vec<u8>>> {
         /// Keys of which one is taken: neighbours in bucket order have unequal gaps before them.
         const AMONG: u64 = 64;
-        let (engine, db) = (self.engine().clone(), self.db());
         let random = RandomState::new().build_hasher().finish();
-        let (lsn, key) = self.walk(move || {
-            // A place by chance, then a key by chance of the step that starts there.
+        // A place by chance, then a key by chance of the step that starts there.
+        let choose = |step: ScanStep| {
+            let index = (random >> 32) as usize % step.keys.len().max(1);
+            step.keys.into_iter().nth(index).map(|(key, _)| key)
+        };
+        if self.is_inside() {
+            let there = choose(self.scan_inside(random as u32, AMONG)?);
+            return if there.is_some() { Ok(there) } else { Ok(choose(self.scan_inside(0, AMONG)?)) };
+        }
+        let (engine, db) = (self.engine().clone(), self.db());
+        let (lsn, step) = self.walk(move || {
             let mut step = engine.scan(db, random as u32, AMONG)?;
             if step.keys.is_empty() {
                 step = engine.scan(db, 0, AMONG)?;
             }
-            let index = (random >> 32) as usize % step.keys.len().max(1);
-            Ok((engine.wal().last_lsn(), step.keys.into_iter().nth(index).map(|(key, _)| key)))
+            Ok((engine.wal().last_lsn(), step))
         })?;
         self.observe(lsn);
-        Ok(key)
+        Ok(choose(step))
     }
 
     /// Runs a walk here while everything is in memory, else where it may wait for the disk.
@@ -307,8 +320,7 @@ impl Context<'_> {
         &mut self,
         work: impl FnOnce() -> std::result::Result<T, Error> + Send + 'static,
     ) -> Result<T> {
-        let result =
-            if self.is_queued || self.engine().is_all_resident() { work() } else { self.offload(work)? };
+        let result = if self.engine().is_all_resident() { work() } else { self.offload(work)? };
         result.map_err(|error| errors::engine(&error))
     }
 }

@@ -8,22 +8,23 @@
 //! A command of the queue that fails leaves its error in the reply and changes nothing; the others go on.
 //! Commands that name no keys and look at the keyspace (DBSIZE, KEYS, INFO) have all shards locked.
 //!
-//! WATCH notes the LSN of a key's last change, or that there is no such key. EXEC looks again under its
-//! locks. That costs nobody else anything, an eviction changes nothing, and an expiry, a flush or a swap
-//! shows. A key that came and went again is as it was.
+//! [`Context::call`] runs one command of several in their transaction; scripts use it too.
+//!
+//! WATCH notes what was seen of a key ([`Sight`]). EXEC looks again under its locks. That costs those who
+//! change keys nothing, an eviction changes nothing, and an expiry, a flush or a swap shows.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use lux_engine::Engine;
 use lux_engine::checkpoint::keeper::Pressure;
-use lux_engine::ids::{DbIndex, Lsn};
-use lux_engine::snapshot::Detail;
-use lux_engine::txn::{CommitError, Committed, Mode, Txn};
+use lux_engine::ids::DbIndex;
+use lux_engine::keyspace::watch::Touch;
+use lux_engine::txn::{CommitError, Committed, Interrupt, Mode, Sight, Txn};
 use lux_engine::wal::effect::Operation;
 use parking_lot::Mutex;
 
@@ -128,10 +129,10 @@ impl Multi {
     }
 }
 
-/// Whether a command may look at more of the keyspace than its keys.
+/// Whether a command looks at the keyspace otherwise than by its keys, or may.
 pub(super) fn looks_around(command: &Command) -> bool {
     let spec = command.spec;
-    let is_aside = matches!(spec.group, Group::Connection | Group::Scripting | Group::PubSub);
+    let is_aside = matches!(spec.group, Group::Connection | Group::Scripting | Group::PubSub | Group::Transactions);
     spec.keys.is_none() && !is_aside || spec.flags.has(Flags::ALL_SHARDS)
 }
 
@@ -199,7 +200,7 @@ pub(super) fn attempt(
     }
     let keys = multi.keys(session.db);
     if session.resume.is_none()
-        && let Some(wait) = prepare(&state.engine, session, &multi, &keys)
+        && let Some(wait) = prepare(&state.engine, session, &keys)
     {
         (session.multi, session.watched) = (Some(multi), watched);
         return Outcome::Again(Some(wait));
@@ -213,8 +214,11 @@ pub(super) fn attempt(
     let before = (session.db, session.protocol, session.is_authenticated);
     session.denies_blocking = true;
     let end = {
-        let keys: Vec<&[u8]> =
-            keys.into_iter().map(|(_, key)| key).chain(watched.entries.iter().map(|w| &*w.key)).collect();
+        let keys: Vec<&[u8]> = keys
+            .into_iter()
+            .map(|(_, key)| key)
+            .chain(watched.entries.keys().map(|(_, key)| &**key))
+            .collect();
         let now_ms = worker.now_ms.get();
         let txn = state.engine.try_begin_multi(buffers.scratch(), session.db, &keys, multi.mode(), now_ms);
         match txn {
@@ -241,13 +245,7 @@ pub(super) fn attempt(
 }
 
 /// What to wait for before the first round: all named keys in memory, fetched in one batch.
-fn prepare(engine: &Engine, session: &mut Session, multi: &Multi, keys: &[(DbIndex, &[u8])]) -> Option<Wait> {
-    if multi.mode() == Mode::All && engine.store().has_unresolved.load(Relaxed) {
-        // After a restart a walk over all keys waits for rows to be read, which it must not under locks.
-        let engine = engine.clone();
-        let resolve = move || Box::new(engine.snapshot(Detail::Names).is_ok()) as Box<_>;
-        return Some(Wait::Job(tokio::task::spawn_blocking(resolve)));
-    }
+fn prepare(engine: &Engine, session: &mut Session, keys: &[(DbIndex, &[u8])]) -> Option<Wait> {
     if engine.is_all_resident() {
         return None;
     }
@@ -270,10 +268,11 @@ enum End {
     Again(Option<Wait>),
 }
 
-/// What counts of one command among several.
-pub(super) struct Ran {
-    time: Duration,
-    error: Option<Cow<'static, str>>,
+/// How one of several commands went.
+pub struct Ran {
+    pub time: Duration,
+    /// The error that is its reply.
+    pub error: Option<Cow<'static, str>>,
 }
 
 #[expect(clippy::too_many_arguments, reason = "the parts of one call, used nowhere else")]
@@ -300,9 +299,9 @@ fn run<'r>(
     reply.array(multi.len());
     let mut ran = Vec::with_capacity(multi.len());
     for queued in &multi.commands {
-        match run_one(&mut context, queued.command, multi.argv(queued), reply) {
-            Some(one) => ran.push(one),
-            None => {
+        match context.call(queued.command, multi.argv(queued), reply) {
+            Ok(one) => ran.push(one),
+            Err(_) => {
                 let (txn, wait, _) = context.into_parts();
                 return match (txn, wait) {
                     (_, Some(wait)) => End::Again(Some(wait)),
@@ -336,45 +335,66 @@ fn aborted(error: &lux_engine::error::Error) -> End {
     End::Done(Err(error), Committed::default(), Vec::new())
 }
 
-/// Runs one command of EXEC or of a script; `None`: all of it is interrupted.
-pub(super) fn run_one(
-    context: &mut Context<'_>,
-    command: &'static Command,
-    argv: Argv<'_>,
-    reply: &mut dyn ReplySink,
-) -> Option<Ran> {
-    let started = Instant::now();
-    let mark = reply.mark();
-    context.begin_queued(command);
-    let args = Args::new(argv, command.words());
-    // As in `execute`: what a handler that unwinds has planned is dropped.
-    let result = catch_unwind(AssertUnwindSafe(|| (command.spec.handler)(context, args, reply)));
-    let result = match result {
-        Ok(Ok(())) => context.txn().end_command().map_err(|error| reply_errors::engine(&error)),
-        Ok(Err(CommandError::Interrupted)) => return None,
-        Ok(Err(error)) => {
-            context.txn().undo_command();
-            Err(error)
+impl Context<'_> {
+    /// Runs another command in this one's transaction, after those before it, and writes its reply. If it
+    /// fails, the error is its reply and what it planned is taken back. It does not wait.
+    ///
+    /// # Errors
+    /// [`CommandError::Interrupted`] only: the whole transaction is. The caller returns it and runs again.
+    pub fn call(
+        &mut self,
+        command: &'static Command,
+        argv: Argv<'_>,
+        reply: &mut dyn ReplySink,
+    ) -> Result<Ran, CommandError> {
+        let started = Instant::now();
+        let mark = reply.mark();
+        let caller = std::mem::replace(&mut self.command, command);
+        let result = self.plan_called(argv, reply);
+        self.command = caller;
+        let error = match result {
+            Ok(()) => None,
+            Err(CommandError::Interrupted) => return Err(CommandError::Interrupted),
+            Err(error) => {
+                reply.rewind(mark);
+                let text = match error {
+                    CommandError::Reply(text) => text,
+                    other => Cow::Owned(format!("ERR {other}")),
+                };
+                reply.error(&text);
+                Some(text)
+            }
+        };
+        Ok(Ran { time: started.elapsed(), error })
+    }
+
+    fn plan_called(&mut self, argv: Argv<'_>, reply: &mut dyn ReplySink) -> Result<(), CommandError> {
+        let (command, db) = (self.command, self.session.db);
+        self.txn().begin_command(db, command.operation.unwrap_or(Operation::Set));
+        if looks_around(command) {
+            self.txn().look_around()?;
         }
-        Err(_) => {
-            tracing::error!(command = command.full_name, "a command panicked while it was planned");
-            context.txn().undo_command();
-            Err(reply_errors::internal(&command.full_name))
+        let args = Args::new(argv, command.words());
+        // As in `execute`: what a handler that unwinds has planned is dropped.
+        let handler = command.spec.handler;
+        let result = match catch_unwind(AssertUnwindSafe(|| handler(self, args, reply))) {
+            Ok(result) => result,
+            Err(_) => {
+                tracing::error!(command = command.full_name, "a command panicked while it was planned");
+                Err(reply_errors::internal(&command.full_name))
+            }
+        };
+        match result {
+            // What those that it called did stays.
+            result if command.spec.flags.has(Flags::CALLS) => result,
+            Ok(()) => self.txn().end_command().map_err(|error| reply_errors::engine(&error)),
+            Err(CommandError::Interrupted) => Err(CommandError::Interrupted),
+            Err(error) => {
+                self.txn().undo_command();
+                Err(error)
+            }
         }
-    };
-    let error = match result {
-        Ok(()) => None,
-        Err(error) => {
-            reply.rewind(mark);
-            let text = match error {
-                CommandError::Reply(text) => text,
-                other => Cow::Owned(format!("ERR {other}")),
-            };
-            reply.error(&text);
-            Some(text)
-        }
-    };
-    Some(Ran { time: started.elapsed(), error })
+    }
 }
 
 /// Counts what ran, for INFO and SLOWLOG.
@@ -420,15 +440,10 @@ impl Watches {
 /// The keys that one client watches.
 #[derive(Default)]
 pub struct WatchList {
-    entries: Vec<Watched>,
+    entries: HashMap<(DbIndex, Arc<[u8]>), Sight>,
+    /// Somebody made a key that was missing.
+    touch: Arc<Touch>,
     shared: Option<Arc<Watches>>,
-}
-
-struct Watched {
-    db: DbIndex,
-    key: Arc<[u8]>,
-    /// The LSN of its last change; `None`: it was not there.
-    lsn: Option<Lsn>,
 }
 
 impl WatchList {
@@ -444,27 +459,31 @@ impl WatchList {
         self.entries.is_empty()
     }
 
-    /// Watches a key that has this state, unless it is watched already.
-    pub fn add(&mut self, watches: &Arc<Watches>, db: DbIndex, key: &[u8], lsn: Option<Lsn>) {
-        if self.entries.iter().any(|watched| watched.db == db && *watched.key == *key) {
-            return;
-        }
-        let key: Arc<[u8]> = Arc::from(key);
+    /// Who makes a missing key that is watched touches this.
+    #[must_use]
+    pub fn touch(&self) -> &Arc<Touch> {
+        &self.touch
+    }
+
+    /// Watches a key of which this was seen, unless it is watched already.
+    pub fn add(&mut self, watches: &Arc<Watches>, db: DbIndex, key: &[u8], sight: Sight) {
+        let is_first = self.entries.is_empty();
+        let Entry::Vacant(entry) = self.entries.entry((db, Arc::from(key))) else { return };
         let mut counts = watches.counts.lock();
-        counts.clients += usize::from(self.entries.is_empty());
-        *counts.keys.entry((db, Arc::clone(&key))).or_default() += 1;
+        counts.clients += usize::from(is_first);
+        *counts.keys.entry(entry.key().clone()).or_default() += 1;
         drop(counts);
-        self.shared = Some(Arc::clone(watches));
-        self.entries.push(Watched { db, key, lsn });
+        self.shared.get_or_insert_with(|| Arc::clone(watches));
+        entry.insert(sight);
     }
 
     /// Watches nothing any more.
     pub fn clear(&mut self) {
         let Some(shared) = self.shared.take() else { return };
+        self.touch = Arc::default();
         let mut counts = shared.counts.lock();
         counts.clients -= 1;
-        for Watched { db, key, .. } in self.entries.drain(..) {
-            let place = (db, key);
+        for (place, _) in self.entries.drain() {
             if let Some(count) = counts.keys.get_mut(&place) {
                 *count -= 1;
                 if *count == 0 {
@@ -474,16 +493,17 @@ impl WatchList {
         }
     }
 
-    /// Whether all keys are as they were.
-    fn are_unchanged(&self, txn: &mut Txn<'_>) -> Result<bool, lux_engine::txn::Interrupt> {
-        let db = txn.db();
-        let mut are_unchanged = true;
-        for watched in &self.entries {
-            txn.begin_command(watched.db, Operation::Set);
-            are_unchanged &= txn.header(&watched.key, false)?.map(|header| header.lsn) == watched.lsn;
+    /// Whether all keys are as they were; the transaction has their locks.
+    fn are_unchanged(&self, txn: &mut Txn<'_>) -> Result<bool, Interrupt> {
+        if self.touch.is_touched() {
+            return Ok(false);
         }
-        txn.begin_command(db, Operation::Set);
-        Ok(are_unchanged)
+        for ((db, key), sight) in &self.entries {
+            if !txn.is_unchanged(*db, key, *sight)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 }
 

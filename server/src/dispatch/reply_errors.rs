@@ -211,7 +211,6 @@ pub const KEYS_INVALID_COMMAND: CommandError = fixed("ERR Invalid command specif
 pub const DISK_FULL: CommandError = fixed(
     "OOM command not allowed: the disk is full or 'maxdisk' is reached. Delete keys or free disk space.",
 );
-pub const NOT_IN_MULTI: CommandError = fixed("ERR Command not allowed inside a transaction");
 pub const EXEC_WITHOUT_MULTI: CommandError = fixed("ERR EXEC without MULTI");
 pub const DISCARD_WITHOUT_MULTI: CommandError = fixed("ERR DISCARD without MULTI");
 pub const EXECABORT: CommandError = fixed("EXECABORT Transaction discarded because of previous errors.");
@@ -470,9 +469,17 @@ pub fn internal(name: &str) -> CommandError {
     CommandError::composed(format!("ERR internal error in '{name}', nothing was changed. Check the log."))
 }
 
+/// The command does not run between MULTI and EXEC.
+#[must_use]
+pub fn not_in_multi(name: &str) -> CommandError {
+    CommandError::composed(format!("ERR Command '{name}' not allowed inside a transaction"))
+}
+
 /// EXEC cannot run its queue.
 #[must_use]
 pub fn exec_abort(why: &CommandError) -> CommandError {
+    let why = why.to_string();
+    let why = why.strip_prefix("ERR ").unwrap_or(&why);
     CommandError::composed(format!("EXECABORT Transaction discarded because of: {why}"))
 }
 

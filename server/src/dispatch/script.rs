@@ -18,7 +18,6 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use lux_engine::checkpoint::keeper::Pressure;
-use lux_engine::ids::DbIndex;
 
 use super::args::Argv;
 use super::command_table::{Command, table};
@@ -126,8 +125,7 @@ fn run(
     let is_strict = !flags.has(ScriptFlags::COMPATIBLE);
     let limits = limits(ctx);
     let mut slot = lend(ctx.state, ctx.worker, limits).map_err(reply_of)?;
-    let before = Before::of(ctx);
-    ctx.session.denies_blocking = true;
+    let db = ctx.session.db;
     let mut caller = ScriptCaller {
         call,
         is_read_only: call.is_read_only || is_strict && flags.has(ScriptFlags::NO_WRITES),
@@ -140,20 +138,14 @@ fn run(
     let invocation = Invocation { keys: &call.keys, args: &call.args };
     let result = body(&mut slot.interpreter, invocation, &mut caller, reply);
     let has_written = caller.has_written;
-    before.put_back(ctx);
+    // SELECT in a script is for the script.
+    ctx.session.db = db;
     let Err(error) = result else { return Ok(()) };
     match error.cause() {
         Cause::Interrupted => Err(CommandError::Interrupted),
         Cause::TooLong => Err(ctx.move_on()),
-        // The server stops. The others of EXEC are not to be committed with half of it: they run again.
-        Cause::Killed if has_written && ctx.is_queued => Err(CommandError::Interrupted),
-        // It is not a failure of the transaction: what the script did before stays.
-        Cause::Script if has_written && !ctx.is_queued => {
-            ctx.worker.stats.commands.fail(ctx.command.id);
-            ctx.worker.stats.count_error(error.text());
-            reply.error(error.text());
-            Ok(())
-        }
+        // The server stops. Half of the script is not to be committed: it runs again, and ends at its start.
+        Cause::Killed if has_written => Err(CommandError::Interrupted),
         Cause::Script | Cause::Killed => Err(reply_of(error)),
     }
 }
@@ -170,33 +162,6 @@ fn check(ctx: &Context<'_>, flags: ScriptFlags, is_read_only: bool) -> CommandRe
         Pressure::DiskFull => Err(errors::DISK_FULL),
         Pressure::Refuse if !flags.has(ScriptFlags::ALLOW_OOM) => Err(errors::SCRIPT_OOM),
         _ => Ok(()),
-    }
-}
-
-/// What a script's commands may change of the session and the context, as it was.
-struct Before {
-    command: &'static Command,
-    is_queued: bool,
-    db: DbIndex,
-    denies_blocking: bool,
-}
-
-impl Before {
-    fn of(ctx: &Context<'_>) -> Before {
-        Before {
-            command: ctx.command,
-            is_queued: ctx.is_queued,
-            db: ctx.session.db,
-            denies_blocking: ctx.session.denies_blocking,
-        }
-    }
-
-    fn put_back(self, ctx: &mut Context<'_>) {
-        ctx.session.db = self.db;
-        ctx.session.denies_blocking = self.denies_blocking;
-        // What comes now takes nothing back of what the script's commands did.
-        ctx.begin_queued(self.command);
-        ctx.is_queued = self.is_queued;
     }
 }
 
@@ -278,9 +243,6 @@ impl Caller for ScriptCaller<'_, '_> {
                 return Called::Replied;
             }
         };
-        if multi::looks_around(command) && self.context.txn().widen().is_err() {
-            return Called::Interrupted;
-        }
         if command.spec.flags.has(Flags::WRITE) {
             if !gate.open() {
                 return Called::Replied;
@@ -288,7 +250,7 @@ impl Caller for ScriptCaller<'_, '_> {
             self.has_written = true;
         }
         self.note_undeclared(command, argv);
-        let Some(ran) = multi::run_one(self.context, command, argv, reply) else { return Called::Interrupted };
+        let Ok(ran) = self.context.call(command, argv, reply) else { return Called::Interrupted };
         multi::count_one(self.context.worker, self.context.session, command, &ran);
         Called::Replied
     }

@@ -219,10 +219,11 @@ impl Flags {
 
     /// Runs at once inside MULTI instead of being queued.
     pub const UNQUEUED: Flags = Flags(1 << 17);
-    /// Runs other commands, in one transaction.
-    pub const SCRIPT: Flags = Flags(1 << 18);
     /// Allowed while a script keeps everybody waiting.
     pub const ALLOW_BUSY: Flags = Flags(1 << 19);
+
+    /// Runs other commands in its transaction ([`super::context::Context::call`]). It may begin without keys.
+    pub const CALLS: Flags = Flags(1 << 18);
 
     /// Both sets together.
     #[must_use]
