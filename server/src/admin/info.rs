@@ -158,9 +158,12 @@ fn memory_section(state: &ServerState, _: &CommandTable, out: &mut String) {
     line(out, "allocator_active", numbers.active);
     line(out, "allocator_resident", numbers.resident);
     sized(out, "total_system_memory", machine::host_memory_bytes());
-    line(out, "used_memory_lua", 0);
-    line(out, "used_memory_scripts", 0);
-    line(out, "number_of_cached_scripts", 0);
+    let scripts = &state.scripts;
+    line(out, "used_memory_lua", scripts.runs.memory_used());
+    line(out, "used_memory_scripts", scripts.cache.lock().bytes());
+    line(out, "number_of_cached_scripts", scripts.cache.lock().len());
+    line(out, "number_of_functions", scripts.libraries().functions_len());
+    line(out, "number_of_libraries", scripts.libraries().len());
     sized(out, "maxmemory", maxmemory);
     line(out, "maxmemory_policy", &config.maxmemory_policy);
     line(out, "allocator_frag_ratio", format!("{:.2}", memory::ratio(numbers.active, numbers.allocated)));
@@ -238,6 +241,9 @@ fn stats(state: &ServerState, _: &CommandTable, out: &mut String) {
     line(out, "expired_keys", store.stats.expired.load(Relaxed) - base.expired);
     line(out, "evicted_keys", store.stats.dropped.load(Relaxed) - base.dropped);
     line(out, "evicted_clients", 0);
+    line(out, "evicted_scripts", state.scripts.cache.lock().evicted());
+    line(out, "scripts_undeclared_keys", state.scripts.undeclared.load(Relaxed));
+    line(out, "scripts_moved_aside", state.scripts.moved.load(Relaxed));
     line(out, "keyspace_hits", hits.saturating_sub(base.hits));
     line(out, "keyspace_misses", misses.saturating_sub(base.misses));
     line(out, "pubsub_channels", 0);

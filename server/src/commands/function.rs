@@ -138,7 +138,7 @@ fn fcall(ctx: &mut Context<'_>, args: Args<'_>, reply: &mut dyn ReplySink) -> Co
     let (library, function) = libraries.function(name).ok_or(errors::NO_SUCH_FUNCTION)?;
     let is_read_only = ctx.command.spec.flags.has(Flags::READONLY);
     let call = parse_call(args.argv(), errors::BAD_NUMBER_OF_KEYS, is_read_only)?;
-    script::call(ctx, (library, name, function.flags), &call, reply)
+    script::call(ctx, (library, &function.name, function.flags), &call, reply)
 }
 
 /// Changes the libraries on a blocking thread: code is run and files are written.

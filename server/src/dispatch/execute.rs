@@ -92,7 +92,8 @@ pub fn execute(
         return Step::Done;
     }
     let is_exec = session.multi.is_some() && multi::is_exec(command);
-    if state.scripts.runs.is_busy() && worker.serves_clients && !command.spec.flags.has(Flags::ALLOW_BUSY) {
+    let heeds_scripts = worker.serves_clients && !command.spec.flags.has(Flags::ALLOW_BUSY);
+    if state.scripts.runs.is_busy() && heeds_scripts {
         worker.stats.commands.reject(command.id);
         let mut error = script::busy_error(state);
         if is_exec {
@@ -119,7 +120,7 @@ pub fn execute(
         finish(session, mark, reply);
         return Step::Done;
     }
-    if state.engine.store().has_long() && worker.serves_clients && multi::looks_around(command) {
+    if state.engine.store().has_long() && heeds_scripts && multi::looks_around(command) {
         return Step::Wait(Wait::Script);
     }
     let is_fast = command.spec.flags.has(Flags::FAST);

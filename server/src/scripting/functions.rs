@@ -70,7 +70,7 @@ pub enum RestorePolicy {
 #[derive(Clone, Default)]
 pub struct Libraries {
     libraries: BTreeMap<String, Arc<Library>>,
-    /// The library of each function.
+    /// The library of each function. Functions are found in any case, so they are kept in lower case.
     functions: BTreeMap<String, Arc<Library>>,
 }
 
@@ -78,8 +78,8 @@ impl Libraries {
     /// The library of a function, and the function.
     #[must_use]
     pub fn function(&self, name: &str) -> Option<(&Arc<Library>, &LibraryFunction)> {
-        let library = self.functions.get(name)?;
-        let function = library.functions.iter().find(|function| function.name == name)?;
+        let library = self.functions.get(&name.to_ascii_lowercase())?;
+        let function = library.functions.iter().find(|function| function.name.eq_ignore_ascii_case(name))?;
         Some((library, function))
     }
 
@@ -122,14 +122,15 @@ impl Libraries {
             return Err(ScriptError::new(format!("ERR Library '{}' already exists", library.name)));
         }
         let is_taken = |function: &&LibraryFunction| {
-            self.functions.get(&function.name).is_some_and(|owner| owner.name != library.name)
+            let owner = self.functions.get(&function.name.to_ascii_lowercase());
+            owner.is_some_and(|owner| owner.name != library.name)
         };
         if let Some(taken) = library.functions.iter().find(is_taken) {
             return Err(ScriptError::new(format!("ERR Function {} already exists", taken.name)));
         }
         self.remove(&library.name.clone());
         for function in &library.functions {
-            self.functions.insert(function.name.clone(), Arc::clone(&library));
+            self.functions.insert(function.name.to_ascii_lowercase(), Arc::clone(&library));
         }
         self.libraries.insert(library.name.clone(), library);
         Ok(())
@@ -139,7 +140,7 @@ impl Libraries {
     pub fn remove(&mut self, name: &str) -> bool {
         let Some(library) = self.libraries.remove(name) else { return false };
         for function in &library.functions {
-            self.functions.remove(&function.name);
+            self.functions.remove(&function.name.to_ascii_lowercase());
         }
         true
     }
@@ -221,7 +222,7 @@ pub(super) fn register(host: &Host, values: &MultiValue) -> Result<(), String> {
     }
     let mut all = host.registered.borrow_mut();
     let all = all.get_or_insert_default();
-    if all.iter().any(|other| other.name == registered.name) {
+    if all.iter().any(|other| other.name.eq_ignore_ascii_case(&registered.name)) {
         return Err("Function already exists in the library".to_owned());
     }
     all.push(registered);

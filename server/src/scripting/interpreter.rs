@@ -302,7 +302,7 @@ impl Interpreter {
         *host.current.borrow_mut() = Some((kind, Arc::clone(&name)));
         host.run.begin();
         let result = host.with_caller(caller, || body(self));
-        host.run.end();
+        host.run.end(self.lua.used_memory());
         *host.current.borrow_mut() = None;
         let mark = sink.mark();
         let result = match (host.stop(), result) {

@@ -69,6 +69,8 @@ pub struct Run {
     state: AtomicU8,
     is_slow: AtomicBool,
     is_published: AtomicBool,
+    /// Bytes the interpreter held after its last script.
+    memory: AtomicUsize,
     started: Mutex<Option<Started>>,
     runs: Arc<RunsShared>,
 }
@@ -94,6 +96,7 @@ impl Runs {
             state: AtomicU8::new(IDLE),
             is_slow: AtomicBool::new(false),
             is_published: AtomicBool::new(false),
+            memory: AtomicUsize::new(0),
             started: Mutex::new(None),
             runs: Arc::clone(&self.shared),
         });
@@ -104,6 +107,12 @@ impl Runs {
     /// Forgets the interpreter of `run`.
     pub(super) fn forget(&self, run: &Arc<Run>) {
         self.all.lock().retain(|other| !Arc::ptr_eq(other, run));
+    }
+
+    /// Bytes that all interpreters held after their last scripts.
+    #[must_use]
+    pub fn memory_used(&self) -> usize {
+        self.all.lock().iter().map(|run| run.memory.load(Ordering::Relaxed)).sum()
     }
 
     /// Whether a script has run longer than `busy-reply-threshold`. Costs one load.
@@ -191,7 +200,8 @@ impl Run {
         self.is_published.load(Ordering::Relaxed)
     }
 
-    pub(super) fn end(&self) {
+    pub(super) fn end(&self, memory_used: usize) {
+        self.memory.store(memory_used, Ordering::Relaxed);
         if self.is_published.swap(false, Ordering::Relaxed) {
             *self.started.lock() = None;
         }
