@@ -6,7 +6,7 @@ use mlua::{Lua, MultiValue, Table, Value};
 
 use super::super::host::Host;
 use super::super::native::{Fail, NativeArgs, Results, native, number, text};
-use super::entries;
+use super::{entries, shape};
 
 /// Deeper tables are packed as nil, which also ends circular ones.
 const PACK_DEPTH_MAX: usize = 16;
@@ -85,25 +85,25 @@ fn pack_double(out: &mut Vec<u8>, value: f64) {
 }
 
 fn pack_table(host: &Host, out: &mut Vec<u8>, table: &Table, depth: usize) -> Result<(), Fail> {
-    let pairs = entries(host, table)?;
     let index = |key: &Value| match key {
         Value::Integer(index) if *index > 0 => Some(*index as usize),
         _ => None,
     };
     // Distinct positive keys whose largest is their number are exactly 1, 2, ... n.
-    let largest = pairs.iter().try_fold(0, |largest, (key, _)| Some(index(key)?.max(largest)));
-    if largest == Some(pairs.len()) {
-        pack_header(out, pairs.len(), (0x90, 16), [None, Some(0xdc), Some(0xdd)]);
-        for position in 1..=pairs.len() {
+    let (len, largest) = shape(host, table, index)?;
+    if largest == Some(len) {
+        pack_header(out, len, (0x90, 16), [None, Some(0xdc), Some(0xdd)]);
+        for position in 1..=len {
             let value: Value = table.raw_get(position)?;
             pack_value(host, out, &value, depth + 1)?;
         }
         return Ok(());
     }
-    pack_header(out, pairs.len(), (0x80, 16), [None, Some(0xde), Some(0xdf)]);
-    for (key, value) in &pairs {
-        pack_value(host, out, key, depth + 1)?;
-        pack_value(host, out, value, depth + 1)?;
+    pack_header(out, len, (0x80, 16), [None, Some(0xde), Some(0xdf)]);
+    for entry in entries(table) {
+        let (key, value) = entry?;
+        pack_value(host, out, &key, depth + 1)?;
+        pack_value(host, out, &value, depth + 1)?;
     }
     Ok(())
 }

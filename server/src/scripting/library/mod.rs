@@ -21,16 +21,26 @@ use mlua::{Lua, Table, Value};
 use super::host::Host;
 use super::native::Fail;
 
-/// All entries of a table. They are taken out before anything recurses: iterating keeps a C frame
-/// of the interpreter, and there may be only 200.
-fn entries(host: &Host, table: &Table) -> Result<Vec<(Value, Value)>, Fail> {
+/// The number of a table's entries, and their largest key if `index` takes every key for an index.
+fn shape(
+    host: &Host,
+    table: &Table,
+    index: impl Fn(&Value) -> Option<usize>,
+) -> Result<(usize, Option<usize>), Fail> {
     host.check_stop()?;
-    let mut entries = Vec::new();
-    table.for_each(|key: Value, value: Value| {
-        entries.push((key, value));
+    let (mut count, mut largest) = (0, Some(0));
+    table.for_each(|key: Value, _: Value| {
+        count += 1;
+        largest = largest.and_then(|largest: usize| Some(index(&key)?.max(largest)));
         Ok(())
     })?;
-    Ok(entries)
+    Ok((count, largest))
+}
+
+/// The entries of a table, one at a time: an interpreter holds few values for Rust at once. The iteration keeps no
+/// C frame of the interpreter (there may be only 200), so it may recurse.
+fn entries(table: &Table) -> impl Iterator<Item = Result<(Value, Value), Fail>> {
+    table.pairs::<Value, Value>().map(|pair| pair.map_err(Fail::from))
 }
 
 /// Adds every library's native functions to `natives`.

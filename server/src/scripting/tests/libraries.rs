@@ -314,3 +314,12 @@ proptest! {
         prop_assert_eq!(fixture.run(code, &[], &[&bytes, format.as_bytes()]).unwrap(), ":1\r\n");
     }
 }
+
+#[test]
+fn large_tables_are_packed() {
+    let script = "local map, list = {}, {}
+        for i = 1, 50000 do map['k' .. i] = 'v' .. i list[i] = 's' .. i end
+        local json, packed = cjson.decode(cjson.encode({map, list})), cmsgpack.unpack(cmsgpack.pack({map, list}))
+        return {json[1].k777, json[2][50000], packed[1].k777, packed[2][50000]}";
+    assert_eq!(eval(script), "*4 $4 v777 $6 s50000 $4 v777 $6 s50000");
+}

@@ -4,7 +4,7 @@ use mlua::{Table, Value};
 
 use super::super::super::host::Host;
 use super::super::super::native::{Fail, NativeArgs, Results, text, type_name};
-use super::super::entries;
+use super::super::{entries, shape};
 use super::settings::{Invalid, Settings};
 
 /// `cjson.encode(value)`
@@ -43,28 +43,24 @@ impl Encoder<'_> {
         if depth > self.settings.encode_depth.min(super::DEPTH_MAX) {
             return Err(Fail::Text(format!("Cannot serialise, excessive nesting ({depth})")));
         }
-        let pairs = entries(self.host, table)?;
-        let len = self.array_len(&pairs)?.unwrap_or(0);
-        if len > 0 {
-            return self.array(table, len, depth);
+        match self.array_len(table)? {
+            Some(len) if len > 0 => self.array(table, len, depth),
+            _ => self.object(table, depth),
         }
-        self.object(&pairs, depth)
     }
 
     /// The largest index of a table whose keys are all positive integers. A sparse one is an object
     /// or an error.
-    fn array_len(&self, pairs: &[(Value, Value)]) -> Result<Option<usize>, Fail> {
+    fn array_len(&self, table: &Table) -> Result<Option<usize>, Fail> {
         let index = |key: &Value| match key {
             Value::Integer(index) if *index >= 1 => Some(*index as usize),
             Value::Number(index) if *index >= 1.0 && index.fract() == 0.0 => Some(*index as usize),
             _ => None,
         };
-        let Some(max) = pairs.iter().try_fold(0, |max, (key, _)| Some(index(key)?.max(max))) else {
-            return Ok(None);
-        };
+        let (count, Some(max)) = shape(self.host, table, index)? else { return Ok(None) };
         let ratio = self.settings.sparse_ratio as usize;
         let is_sparse =
-            ratio > 0 && max > pairs.len().saturating_mul(ratio) && max > self.settings.sparse_safe as usize;
+            ratio > 0 && max > count.saturating_mul(ratio) && max > self.settings.sparse_safe as usize;
         match (is_sparse, self.settings.sparse_convert) {
             (false, _) => Ok(Some(max)),
             (true, true) => Ok(None),
@@ -88,23 +84,24 @@ impl Encoder<'_> {
         Ok(())
     }
 
-    fn object(&mut self, pairs: &[(Value, Value)], depth: i32) -> Result<(), Fail> {
+    fn object(&mut self, table: &Table, depth: i32) -> Result<(), Fail> {
         self.out.push(b'{');
-        for (position, (key, value)) in pairs.iter().enumerate() {
+        for (position, entry) in entries(table).enumerate() {
+            let (key, value) = entry?;
             if position > 0 {
                 self.out.push(b',');
             }
-            match key {
+            match &key {
                 Value::String(key) => self.string(&key.as_bytes())?,
                 Value::Integer(_) | Value::Number(_) => {
                     self.out.push(b'"');
-                    self.value(key, depth)?;
+                    self.value(&key, depth)?;
                     self.out.push(b'"');
                 }
                 other => return Err(refused(type_name(other), "table key must be a number or string")),
             }
             self.out.push(b':');
-            self.value(value, depth)?;
+            self.value(&value, depth)?;
         }
         self.out.push(b'}');
         Ok(())
