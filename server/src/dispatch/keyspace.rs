@@ -124,10 +124,22 @@ impl Context<'_> {
         Ok(self.txn().lookup_all(keys, touches)?)
     }
 
-    /// Sees to it that keys which the arguments do not name can be looked up: fetches all that are not in
-    /// memory at once. A command calls it at most twice, or it ends up reading from disk under locks.
+    /// Sees to it that keys whose values the command reads can be looked up: fetches all that are not in
+    /// memory at once, however large they are and whether the arguments name them or not.
     pub fn gather<'k>(&mut self, keys: impl Iterator<Item = &'k [u8]> + Clone) -> Result<()> {
         Ok(self.txn().gather(keys)?)
+    }
+
+    /// Like [`Context::lookup`] of one of several keys whose values the command reads: if it is not in
+    /// memory, all that are not are fetched at once.
+    #[inline]
+    pub fn lookup_among<'k>(
+        &mut self,
+        key: &[u8],
+        keys: impl Iterator<Item = &'k [u8]> + Clone,
+    ) -> Result<Option<Found<'_>>> {
+        let touches = !self.session.no_touch;
+        Ok(self.txn().lookup_among(key, keys, touches)?)
     }
 
     /// Changes a collection that was looked up by an edit of its type; a key that does not exist is an
