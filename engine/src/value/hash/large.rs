@@ -13,8 +13,8 @@
 //! deadline, and O(log n) to find what is due. It is not stored but made again when a hash is loaded.
 
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, HashSet};
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
@@ -127,10 +127,16 @@ impl Deadlines {
         }
     }
 
-    /// (deadline, hash, how many fields) of what is due, the earliest first.
-    fn due(&self, now_ms: u64) -> impl Iterator<Item = (u64, u32, u32)> {
+    /// (hash, how many fields) of what is due, the earliest first.
+    fn due(&self, now_ms: u64) -> impl Iterator<Item = (u32, u64)> {
         let due = self.counts.range(..=(now_ms, u32::MAX));
-        due.map(|((deadline, hash), count)| (*deadline, *hash, *count))
+        due.map(|((_, hash), count)| (*hash, u64::from(*count)))
+    }
+
+    /// The hashes of what is due, each once: names can be made to share one.
+    fn due_hashes(&self, now_ms: u64) -> impl Iterator<Item = u32> {
+        let mut seen = HashSet::new();
+        self.due(now_ms).map(|(hash, _)| hash).filter(move |hash| seen.insert(*hash))
     }
 }
 
@@ -199,7 +205,7 @@ impl Large {
 
     /// How many fields are past their deadline.
     pub(super) fn due_count(&self, now_ms: u64) -> u64 {
-        self.deadlines.due(now_ms).map(|(_, _, count)| u64::from(count)).sum()
+        self.deadlines.due(now_ms).map(|(_, count)| count).sum()
     }
 
     fn find(&self, hash: u32, name: &[u8]) -> Result<Place, Place> {
@@ -281,14 +287,15 @@ impl Large {
         true
     }
 
-    /// Hands out fields past their deadline, the earliest first, until `visit` returns false.
+    /// Hands out fields past their deadline until `visit` returns false. The hash of the one that is due
+    /// first comes first, but names that share a hash come together: each of them is looked at once.
     pub(super) fn each_due<'a>(&'a self, now_ms: u64, mut visit: impl FnMut(u64, Field<'a>) -> bool) {
-        for (deadline, hash, _) in self.deadlines.due(now_ms) {
+        for hash in self.deadlines.due_hashes(now_ms) {
             let first = self.first_of(hash);
             let run = self.tree.iter_from(first).take_while(|element| hash_in(element) == hash);
             for (rank, element) in (self.tree.rank(first)..).zip(run) {
                 let field = read_element(element).ok();
-                let field = field.filter(|field| field.deadline == Some(ExpireAt(deadline)));
+                let field = field.filter(|field| !field.is_live(now_ms));
                 if field.is_some_and(|field| !visit(rank, field)) {
                     return;
                 }
@@ -348,5 +355,39 @@ impl<'a> Iterator for Fields<'a> {
     #[inline]
     fn next(&mut self) -> Option<Field<'a>> {
         read_element(self.0.next()?).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Names of one hash, each with another deadline, were walked through once for each of them: what reads or
+    /// reaps the hash took quadratic time, under a lock.
+    #[test]
+    fn names_that_share_a_hash_are_walked_through_once() {
+        /// The first word of XXH3's public secret, with the seed: the word that follows it does not matter.
+        const SECRET_WORD: u64 = 0xbe4b_a423_396c_feb8_u64.wrapping_add(HASH_SEED);
+        let names: Vec<[u8; 32]> = (0..1000u64)
+            .map(|n| {
+                let mut name = [0; 32];
+                name[..8].copy_from_slice(&SECRET_WORD.to_le_bytes());
+                name[8..16].copy_from_slice(&n.to_le_bytes());
+                name
+            })
+            .collect();
+        let fields = (1..).zip(&names).map(|(at, name)| Field { name, value: b"", deadline: Some(ExpireAt(at)) });
+        let large = Large::of(fields);
+        assert_eq!(large.deadlines.counts.len(), 1000);
+        assert_eq!(large.deadlines.due_hashes(500).count(), 1, "they were made to collide");
+        let mut due: Vec<u64> = Vec::new();
+        large.each_due(500, |_, field| {
+            due.extend(field.deadline.map(|at| at.0));
+            true
+        });
+        due.sort_unstable();
+        assert_eq!(due, (1..=500).collect::<Vec<_>>());
+        assert_eq!(large.due_ranks(500).len(), 500);
+        assert_eq!((large.due_count(500), large.due_count(2000)), (500, 1000));
     }
 }
