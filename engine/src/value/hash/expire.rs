@@ -263,6 +263,6 @@ impl HashValue {
             }
             Form::Large(large) => large.each_due(now_ms, |_, field| reap(field)),
         }
-        Changes { is_over: changes.removed > 0 && self.live_len(now_ms) == 0, ..changes }
+        Changes { is_over: changes.removed > 0 && !self.has_more_live_than(0, now_ms), ..changes }
     }
 }
