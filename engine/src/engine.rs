@@ -424,6 +424,11 @@ impl Engine {
     pub fn scan(&self, db: DbIndex, from: u32, count: u64) -> Result<ScanStep> {
         self.shared.core.store.scan(db, from, count, self.now_ms())
     }
+
+    /// A key of a database by chance; see [`Store::random_key`].
+    pub fn random_key(&self, db: DbIndex, random: impl FnMut(u64) -> u64) -> Result<Option<Vec<u8>>> {
+        self.shared.core.store.random_key(db, self.now_ms(), random)
+    }
 }
 
 /// Brings a store to its last logged commit: marker, log, databases that died. Returns the log and

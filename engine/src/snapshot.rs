@@ -197,9 +197,7 @@ impl Snapshot {
                 keys.len() as u64
             })?;
         }
-        keys.extend(
-            hot.into_keys().filter_map(|(bucket, key, tag)| (bucket <= end).then_some((key, tag?))),
-        );
+        keys.extend(hot.into_keys().filter_map(|(bucket, key, tag)| (bucket <= end).then_some((key, tag?))));
         Ok((end, keys))
     }
 

@@ -4,7 +4,7 @@
 //! allocation; `table` keeps the entries of a database in bucket order; `shard` applies effects
 //! to them, live and in replay alike, and `evict` takes them out; `filter` knows which keys may have
 //! rows, `usage` when and how often an entry was used; `side` keeps what open snapshots still need of
-//! entries; `scan` walks all keys and `range` is what a step of it copies; `elements` edits collections; `parts` is what is being built and no key names yet; `waiting` is what replay left without
+//! entries; `scan` walks all keys and `range` is what a step of it copies; `random` picks one; `elements` edits collections; `parts` is what is being built and no key names yet; `waiting` is what replay left without
 //! a base; `pins` bounds what commands keep in memory.
 
 mod elements;
@@ -15,6 +15,7 @@ pub mod filter;
 pub mod hash;
 pub mod parts;
 pub mod pins;
+mod random;
 pub mod range;
 pub mod scan;
 pub mod shard;

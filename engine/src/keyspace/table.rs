@@ -357,6 +357,16 @@ impl PageTable {
         None
     }
 
+    /// An entry by chance, each as likely as the others; often none. `random` returns a number below its
+    /// argument.
+    #[must_use]
+    pub fn pick(&self, random: &mut impl FnMut(u64) -> u64) -> Option<&Entry> {
+        let page = self.pages.get(random(self.pages.len() as u64) as usize)?;
+        // As if all pages were full, or the fuller ones would be looked at too rarely.
+        let full = if self.pages.len() == 1 { 1 } else { SPLIT_LEN };
+        page.entries.iter().nth(random(page.entries.len().max(full) as u64) as usize)
+    }
+
     /// Visits every entry.
     pub fn for_each(&self, mut visit: impl FnMut(&Entry)) {
         for page in &self.pages {

@@ -152,7 +152,10 @@ fn a_command_that_gets_nowhere_reads_with_all_shards_locked() {
     }
     let mut txn = rig.engine.begin(&mut scratch, DB, &names, Mode::Keys, rig.now_ms());
     for key in &keys {
-        assert_eq!(txn.lookup(key).expect("the last round").map(|found| text(found.value).len()), Some(2 << 20));
+        assert_eq!(
+            txn.lookup(key).expect("the last round").map(|found| text(found.value).len()),
+            Some(2 << 20)
+        );
     }
     assert_eq!(locked_shards(&rig), 64);
 }

@@ -8,8 +8,6 @@
 //! commands that name no keys and hold no locks. As soon as keys may be on disk they run on a
 //! blocking thread. KEYS reads a snapshot, the others see what happens meanwhile.
 
-use std::hash::{BuildHasher, Hasher, RandomState};
-
 use lux_engine::error::Error;
 use lux_engine::ids::{DbIndex, ExpireAt};
 use lux_engine::keyspace::scan::ScanStep;
@@ -278,18 +276,10 @@ impl Context<'_> {
 
     /// A key of the command's database by chance; `None` if there is none.
     pub fn random_key(&mut self) -> Result<Option<Vec<u8>>> {
-        /// Keys of which one is taken: neighbours in bucket order have unequal gaps before them.
-        const AMONG: u64 = 64;
-        let (engine, db) = (self.engine().clone(), self.db());
-        let random = RandomState::new().build_hasher().finish();
+        let (engine, db, random) = (self.engine().clone(), self.db(), self.random());
         let (lsn, key) = self.walk(move || {
-            // A place by chance, then a key by chance of the step that starts there.
-            let mut step = engine.scan(db, random as u32, AMONG)?;
-            if step.keys.is_empty() {
-                step = engine.scan(db, 0, AMONG)?;
-            }
-            let index = (random >> 32) as usize % step.keys.len().max(1);
-            Ok((engine.wal().last_lsn(), step.keys.into_iter().nth(index).map(|(key, _)| key)))
+            let key = engine.random_key(db, random)?;
+            Ok((engine.wal().last_lsn(), key))
         })?;
         self.observe(lsn);
         Ok(key)

@@ -476,7 +476,8 @@ mod tests {
                 name
             })
             .collect();
-        let fields = (1..).zip(&names).map(|(at, name)| Field { name, value: b"", deadline: Some(ExpireAt(at)) });
+        let fields =
+            (1..).zip(&names).map(|(at, name)| Field { name, value: b"", deadline: Some(ExpireAt(at)) });
         let large = Large::of(fields);
         assert_eq!(large.deadlines.counts.len(), 1000);
         assert_eq!(large.deadlines.due_hashes(500).count(), 1, "they were made to collide");
