@@ -462,6 +462,12 @@ impl Engine {
         let store = &self.shared.core.store;
         store.scan(store.db_id(db), from, count, self.now_ms())
     }
+
+    /// A key of a database by chance; see [`Store::random_key`].
+    pub fn random_key(&self, db: DbIndex, random: impl FnMut(u64) -> u64) -> Result<Option<Vec<u8>>> {
+        let store = &self.shared.core.store;
+        store.random_key(store.db_id(db), self.now_ms(), random)
+    }
 }
 
 /// Brings a store to its last logged commit: marker, log, databases that died. Returns the log and

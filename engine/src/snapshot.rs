@@ -13,7 +13,6 @@
 //! oldest snapshot fails, and its reads return [`Error::SnapshotLost`](crate::Error::SnapshotLost).
 //! Writers neither wait nor fail. What it keeps goes when it is dropped.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -23,6 +22,7 @@ use crate::ids::{DbId, DbIndex, Lsn};
 use crate::keyspace::entry::{Entry, Kind};
 use crate::keyspace::fetched::Fetched;
 use crate::keyspace::hash::KeyHash;
+use crate::keyspace::range::RangeCopy;
 use crate::keyspace::scan::{self, Keys, ScanStep, live_tag, row_bounds};
 pub use crate::keyspace::side::Detail;
 use crate::keyspace::side::{Image, OpenSnapshot};
@@ -183,51 +183,40 @@ impl Snapshot {
         Ok(Some(fetched.into_entry(key)))
     }
 
-    /// All keys of buckets `from..=to`; `to` may come back smaller. `None`: far too many, try a
-    /// smaller range.
-    fn range(&self, db: DbId, from: u32, to: u32, aim: u64) -> Result<Option<(u32, Keys)>> {
-        let (lower, upper) = row_bounds(db, from, to);
-        let hot = self.look_at_range(db, (from, to), (&lower, &upper));
-        if scan::is_too_many(hot.len(), aim) && from < to {
-            return Ok(None);
-        }
-        let (mut end, mut keys): (u32, Keys) = (to, Vec::new());
+    /// All keys of buckets `from..=to`; `to` may come back smaller.
+    fn range(&self, db: DbId, from: u32, to: u32, aim: u64) -> Result<(u32, Keys)> {
+        let hot = self.look_at_range(db, from, to, aim);
+        let (mut end, mut keys): (u32, Keys) = (hot.end(), Vec::new());
         if !self.is_all_hot {
+            let (lower, upper) = row_bounds(db, from, end);
             let mut cursor = self.store.cold.cursor(Family::Keys, &lower, &upper, Some(&*self.cold))?;
-            end = scan::walk_rows(&mut *cursor, &lower, to, aim, |_, key, row| {
-                if !hot.contains_key(key) && !row.deadline.is_some_and(|at| at.is_past(self.now_ms)) {
+            end = scan::walk_rows(&mut *cursor, &lower, end, aim, |_, key, row| {
+                if hot.get(key).is_none() && !row.deadline.is_some_and(|at| at.is_past(self.now_ms)) {
                     keys.push((key.to_vec(), row.body.type_tag()));
                 }
                 keys.len() as u64
             })?;
         }
-        keys.extend(
-            hot.into_iter().filter_map(|(key, (bucket, tag))| (bucket <= end).then_some((key, tag?))),
-        );
-        Ok(Some((end, keys)))
+        keys.extend(hot.into_keys().filter_map(|(bucket, key, tag)| (bucket <= end).then_some((key, tag?))));
+        Ok((end, keys))
     }
 
     /// What memory says about a range of buckets: its keys' types, `None` for those that were not
     /// there or past their deadline. A key that is missing is what the view says.
-    fn look_at_range(
-        &self,
-        db: DbId,
-        (from, to): (u32, u32),
-        (lower, upper): (&[u8], &[u8]),
-    ) -> HashMap<Vec<u8>, (u32, Option<TypeTag>)> {
-        let mut hot = HashMap::new();
+    fn look_at_range(&self, db: DbId, from: u32, to: u32, aim: u64) -> RangeCopy<Option<TypeTag>> {
+        let mut hot = RangeCopy::new(to, aim);
         for id in Store::shard_ids() {
+            let (lower, upper) = row_bounds(db, from, hot.end());
             let shard = self.store.lock(id);
-            shard.sides.for_range(&self.shared, lower, upper, |row_key, image| {
-                let Ok((_, bucket, key)) = schema::split_row_key(row_key) else { return };
-                hot.insert(key.to_vec(), (bucket, self.tag_of(image)));
+            shard.sides.for_range(&self.shared, &lower, &upper, |row_key, image| {
+                let Ok((_, bucket, key)) = schema::split_row_key(row_key) else { return true };
+                bucket <= hot.add(bucket, key, self.tag_of(image))
             });
             let Some(part) = shard.db(db) else { continue };
-            part.table.for_range(from, to, |bucket, entry| {
-                if self.shows(entry) {
-                    let known = hot.entry(entry.key().to_vec());
-                    known.or_insert_with(|| (bucket, live_tag(entry, self.now_ms)));
-                }
+            part.table.for_range(from, hot.end(), |bucket, entry| match self.shows(entry) {
+                // An image is of the snapshot's time, the entry may be newer: the image was first.
+                true => hot.add(bucket, entry.key(), live_tag(entry, self.now_ms)),
+                false => hot.end(),
             });
         }
         hot

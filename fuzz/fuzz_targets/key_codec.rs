@@ -8,7 +8,8 @@ use lux_engine::tier::schema;
 
 fuzz_target!(|data: &[u8]| {
     let _ = schema::split_row_key(data);
-    let _ = schema::split_expires_key(data);
+    let _ = schema::read_hint(data, b"");
+    let _ = schema::read_hint(data, schema::ELEMENT_HINT);
     if let Ok(row) = schema::read_row(data) {
         let mut again = Vec::new();
         schema::put_row(&mut again, &row);
@@ -40,8 +41,14 @@ fn compare(left: (u32, u32, u64), left_key: &[u8], right: (u32, u32, u64), right
     );
     let expires = |(db, bucket, at): (u32, u32, u64), key: &[u8]| {
         let mut out = Vec::new();
-        schema::put_expires_key(&mut out, DbId(db), ExpireAt(at), bucket, key);
-        assert_eq!(schema::split_expires_key(&out), Ok((DbId(db), ExpireAt(at), key)));
+        let (db, at) = (DbId(db), ExpireAt(at));
+        schema::put_element_hint_key(&mut out, db, at, bucket, key);
+        let hint = schema::Hint { db, at, key, is_of_elements: true };
+        assert_eq!(schema::read_hint(&out, schema::ELEMENT_HINT), Ok(hint));
+        out.clear();
+        schema::put_expires_key(&mut out, db, at, bucket, key);
+        let hint = schema::Hint { is_of_elements: false, ..hint };
+        assert_eq!(schema::read_hint(&out, b""), Ok(hint));
         out
     };
     let (a, b) = (expires(left, left_key), expires(right, right_key));

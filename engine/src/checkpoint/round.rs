@@ -199,20 +199,18 @@ impl Keeper {
         store.clear_graveyard(usize::MAX);
         // A snapshot that is opened from now on is above the redo LSN.
         let upto = store.snapshots.oldest().map_or(redo_lsn, |oldest| oldest.min(redo_lsn));
-        let dead: Vec<DbId> = {
-            let mut list = store.dead_dbs.lock();
-            let dead = list.iter().filter(|(_, lsn)| *lsn <= upto).map(|(id, _)| *id).collect();
-            list.retain(|(_, lsn)| *lsn > upto);
-            dead
-        };
-        for id in dead {
-            let (from, to) = schema::db_range(id);
+        let dead: Vec<(DbId, Lsn)> =
+            store.dead_dbs.lock().iter().filter(|(_, lsn)| *lsn <= upto).copied().collect();
+        for dead in dead {
+            let (from, to) = schema::db_range(dead.0);
             for family in Family::ALL {
                 if family == Family::Meta || is_range_empty(store, family, &from, &to)? {
                     continue;
                 }
                 store.cold.drop_range(family, &from, &to)?;
             }
+            // Only now: a disk too full for a drop gets its space back by that very drop, in a later round.
+            store.dead_dbs.lock().retain(|other| *other != dead);
         }
         self.drop_dead_incarnations(upto)
     }

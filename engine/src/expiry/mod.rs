@@ -24,6 +24,7 @@ use crate::ids::{DbId, DbIndex, ExpireAt, ShardId};
 use crate::keyspace::entry::{BodyRef, Entry, flag};
 use crate::keyspace::store::{DATABASES, NEAR_MS, Store};
 use crate::tier::promote::Depth;
+use crate::tier::spill::drop_hint;
 use crate::tier::{Family, schema};
 use crate::txn::{CommitError, Core, Found, Interrupt, Mode, Scratch, Txn, ValueRef, Wait};
 use crate::value::collection::Collection;
@@ -95,7 +96,25 @@ struct Hinted {
     at: ExpireAt,
     db: DbId,
     key: Box<[u8]>,
-    depth: Depth,
+    origin: HintOrigin,
+}
+
+/// Why a key comes up.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum HintOrigin {
+    /// A row says that it expires then.
+    Key,
+    /// A row says that elements of it do.
+    Elements,
+    /// It waits for its row since the replay, and some key in its bucket is due.
+    Waiting,
+}
+
+impl HintOrigin {
+    /// What has to be in memory to judge the key.
+    fn depth(self) -> Depth {
+        if self == HintOrigin::Elements { Depth::Whole } else { Depth::Row }
+    }
 }
 
 impl Reaper {
@@ -282,16 +301,16 @@ impl Reaper {
         cursor.seek(&from)?;
         let mut next = Reached { upto, row: None };
         let mut hints: Vec<(ExpireAt, u32, ShardId)> = Vec::new();
-        while let Some((key, _)) = cursor.row() {
-            let (_, at, user_key) = schema::split_expires_key(key)
+        while let Some((key, value)) = cursor.row() {
+            let hint = schema::read_hint(key, value)
                 .map_err(|error| schema::row_error(Family::Expires, key, error))?;
             if hints.len() >= LOAD_MAX {
                 // The rest later, from this very row on, since many may share one deadline.
-                next = Reached { upto: at.0, row: Some(key.to_vec()) };
+                next = Reached { upto: hint.at.0, row: Some(key.to_vec()) };
                 break;
             }
-            let hash = store.hasher.hash(user_key);
-            hints.push((at, hash.bucket, hash.shard));
+            let hash = store.hasher.hash(hint.key);
+            hints.push((hint.at, hash.bucket, hash.shard));
             cursor.advance()?;
         }
         for (at, bucket, shard) in hints {
@@ -325,7 +344,7 @@ impl Reaper {
                         && hasher.hash(entry.key()).bucket == bucket
                     {
                         let key = Box::from(entry.key());
-                        waiting.push(Hinted { at, db, key, depth: Depth::Row });
+                        waiting.push(Hinted { at, db, key, origin: HintOrigin::Waiting });
                     }
                     let elements = entry.element_deadline();
                     if entry.deadline().is_none() && elements.is_none()
@@ -386,7 +405,7 @@ impl Reaper {
         // Its row first, then what the row says is elsewhere. All stays pinned until it is judged.
         let mut tickets = Vec::new();
         for _ in 0..2 {
-            let keys = found.iter().map(|hinted| (hinted.db, &hinted.key[..], hinted.depth));
+            let keys = found.iter().map(|hinted| (hinted.db, &hinted.key[..], hinted.origin.depth()));
             if let Some(ticket) = self.core.promoter.fetch(keys, false) {
                 ticket.wait()?;
                 tickets.push(ticket);
@@ -409,10 +428,10 @@ impl Reaper {
         let mut cursor = self.core.store.cold.cursor(Family::Expires, &from, &to, None)?;
         cursor.seek(&from)?;
         while let Some((row_key, value)) = cursor.row() {
-            let (_, _, key) = schema::split_expires_key(row_key)
+            let hint = schema::read_hint(row_key, value)
                 .map_err(|error| schema::row_error(Family::Expires, row_key, error))?;
-            let depth = if value == schema::ELEMENT_HINT { Depth::Whole } else { Depth::Row };
-            found.push(Hinted { at, db, key: Box::from(key), depth });
+            let origin = if hint.is_of_elements { HintOrigin::Elements } else { HintOrigin::Key };
+            found.push(Hinted { at, db, key: Box::from(hint.key), origin });
             cursor.advance()?;
         }
         Ok(())
@@ -421,14 +440,14 @@ impl Reaper {
     /// What to do about a key with a hint, now that it is in memory: it is due, or the hint is right, or
     /// wrong and goes.
     fn judge(&self, hinted: Hinted, now_ms: u64, due: &mut Vec<Due>) {
-        let (store, Hinted { at, db, key, depth }) = (&self.core.store, hinted);
+        let (store, Hinted { at, db, key, origin }) = (&self.core.store, hinted);
         let hash = store.hasher.hash(&key);
         let mut shard = store.lock(hash.shard);
         let part = shard.db(db);
         let entry = part.and_then(|part| part.table.find(hash, &key));
         let is_missing = match entry {
             None => part.is_some_and(|part| part.may_be_cold(hash)),
-            Some(entry) => depth == Depth::Whole && entry.stored_at().is_some(),
+            Some(entry) => origin == HintOrigin::Elements && entry.stored_at().is_some(),
         };
         if is_missing {
             // It was in memory when the others were fetched, or came without a pin, and is not any
@@ -459,9 +478,12 @@ impl Reaper {
                 }
             }
         }
-        if deadline != Some(at) && elements != Some(at) {
-            // The header says otherwise: the hint is left over.
-            crate::tier::spill::drop_hint(&mut shard, db, hash, at, &key);
+        // Where the header says otherwise, the hint is left over.
+        if deadline != Some(at) && origin != HintOrigin::Elements {
+            drop_hint(&mut shard, db, hash, at, &key, false);
+        }
+        if elements != Some(at) && origin != HintOrigin::Key {
+            drop_hint(&mut shard, db, hash, at, &key, true);
         }
     }
 

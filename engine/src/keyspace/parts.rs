@@ -167,6 +167,16 @@ impl Shard {
         self.db(db)?.table.find(hash, key)?.stored_at()
     }
 
+    /// Whether the entry is there without its content.
+    #[must_use]
+    pub fn is_stored(&self, db: DbId, hash: KeyHash, key: &[u8]) -> bool {
+        let entry = self.db(db).and_then(|part| part.table.find(hash, key));
+        matches!(
+            entry.map(|entry| entry.body()),
+            Some(BodyRef::Boxed(Value::Stored(_) | Value::StoredCollection(_)))
+        )
+    }
+
     /// Gives an entry its content, unless memory knows better.
     ///
     /// # Errors

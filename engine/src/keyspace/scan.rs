@@ -7,13 +7,13 @@
 //! its row stays until a deletion that would end its being there is written back.
 //! A step returns whole buckets, and buckets are fine enough that these are about as many keys as
 //! were asked for; of a range that turns out to hold more, the rest is left to the next step. It
-//! costs a look at a page of each shard however few keys it returns. A key that waits for its base row since the replay is taken from
-//! that row.
+//! costs a look at a page of each shard however few keys it returns. A key that waits for its base row
+//! since the replay is taken from that row.
 
-use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 
 use super::entry::{BodyRef, Entry};
+use super::range::RangeCopy;
 use super::store::Store;
 use crate::codec::Reader;
 use crate::error::Result;
@@ -23,9 +23,6 @@ use crate::tier::schema::{self, Row};
 use crate::tier::{ColdCursor, Family};
 use crate::value::{TypeTag, Unresolved, Value};
 use crate::wal::effect::{Change, Effect, read_effect};
-
-/// So many keys in memory are never too many for one range.
-const RANGE_KEYS: u64 = 256;
 
 /// One step of a walk.
 #[derive(Debug, Default)]
@@ -41,12 +38,12 @@ pub type Keys = Vec<(Vec<u8>, TypeTag)>;
 
 /// One step of a walk over a database of `keys` keys from bucket `from` on, for about `count` of
 /// them. `read` returns all keys of a range of buckets and the range's last bucket, which it may
-/// bring forward, or `None` if these are far too many; its third argument is how many to aim for.
+/// bring forward; its third argument is how many to aim for.
 pub fn step(
     keys: u64,
     from: u32,
     count: u64,
-    mut read: impl FnMut(u32, u32, u64) -> Result<Option<(u32, Keys)>>,
+    mut read: impl FnMut(u32, u32, u64) -> Result<(u32, Keys)>,
 ) -> Result<ScanStep> {
     if keys == 0 {
         return Ok(ScanStep::default());
@@ -61,25 +58,15 @@ pub fn step(
     let mut from = u64::from(from);
     loop {
         let to = (from + span - 1).min(u64::from(u32::MAX));
-        match read(from as u32, to as u32, aim)? {
-            None => span = (span / 8).max(1),
-            Some((to, keys)) => {
-                let next = u32::try_from(u64::from(to) + 1).ok();
-                match next {
-                    Some(next) if keys.is_empty() => from = u64::from(next),
-                    _ => return Ok(ScanStep { next, keys }),
-                }
-                // Nothing there: look at a wider range next.
-                span = span.saturating_mul(2).min(1 << 32);
-            }
+        let (to, keys) = read(from as u32, to as u32, aim)?;
+        let next = u32::try_from(u64::from(to) + 1).ok();
+        match next {
+            Some(next) if keys.is_empty() => from = u64::from(next),
+            _ => return Ok(ScanStep { next, keys }),
         }
+        // Nothing there: look at a wider range next.
+        span = span.saturating_mul(2).min(1 << 32);
     }
-}
-
-/// Whether a range has so many keys in memory that a smaller one is better.
-#[must_use]
-pub fn is_too_many(hot: usize, aim: u64) -> bool {
-    hot as u64 > aim.saturating_mul(16).max(RANGE_KEYS)
 }
 
 /// Visits the rows of buckets up to `end`. Once `visit` has counted the aim, the bucket is finished
@@ -114,6 +101,30 @@ pub fn live_tag(entry: &Entry, now_ms: u64) -> Option<TypeTag> {
     entry.type_tag().filter(|_| !entry.deadline().is_some_and(|at| at.is_past(now_ms)))
 }
 
+/// What memory says about a key.
+enum Known {
+    /// Its type; `None` for a tombstone or a dead key. Its row counts no more.
+    Is(Option<TypeTag>),
+    /// It waits for its row since the replay, and will have this deadline if that is what changed.
+    Waiting(Option<Option<ExpireAt>>),
+}
+
+impl Known {
+    fn of(entry: &Entry, now_ms: u64) -> Known {
+        match waiting_deltas(entry) {
+            Some(deltas) => Known::Waiting(new_deadline(deltas)),
+            None => Known::Is(live_tag(entry, now_ms)),
+        }
+    }
+
+    fn tag(&self) -> Option<TypeTag> {
+        match self {
+            Known::Is(tag) => *tag,
+            Known::Waiting(_) => None,
+        }
+    }
+}
+
 /// What an entry that waits for its base row since the replay will become of it.
 fn waiting_deltas(entry: &Entry) -> Option<&Unresolved> {
     match entry.body() {
@@ -143,49 +154,41 @@ impl Store {
     }
 
     /// All keys of buckets `from..=to`; `to` comes back smaller if `aim` keys were there before it.
-    /// `None`: far too many, try a smaller range.
-    fn scan_range(&self, db: DbId, from: u32, to: u32, aim: u64, now_ms: u64) -> Result<Option<(u32, Keys)>> {
-        // A key in memory overrides its row; `None` is a tombstone or a dead key.
-        let mut hot: HashMap<Vec<u8>, (u32, Option<TypeTag>)> = HashMap::new();
-        // Keys that wait for their base row since the replay, with their new deadline if that is
-        // what changed.
-        let mut waiting: HashMap<Vec<u8>, Option<Option<ExpireAt>>> = HashMap::new();
+    fn scan_range(&self, db: DbId, from: u32, to: u32, aim: u64, now_ms: u64) -> Result<(u32, Keys)> {
+        let mut hot = RangeCopy::new(to, aim);
         let has_cold = self.has_cold.load(Ordering::Relaxed);
-        let (lower, upper) = row_bounds(db, from, to);
         let skips_hot = self.failpoints.breaks(Break::ScanPromise);
         let mut cold = None;
         let last = Store::shard_ids().last();
         for id in Store::shard_ids() {
             let shard = self.lock(id);
             if let Some(part) = shard.db(db).filter(|_| !skips_hot) {
-                part.table.for_range(from, to, |bucket, entry| {
-                    if let Some(deltas) = waiting_deltas(entry) {
-                        waiting.insert(entry.key().to_vec(), new_deadline(deltas));
-                        return;
-                    }
-                    hot.insert(entry.key().to_vec(), (bucket, live_tag(entry, now_ms)));
+                part.table.for_range(from, hot.end(), |bucket, entry| {
+                    hot.add(bucket, entry.key(), Known::of(entry, now_ms))
                 });
             }
-            if is_too_many(hot.len(), aim) && from < to {
-                return Ok(None);
-            }
             if has_cold && Some(id) == last {
-                cold = Some(self.cold.cursor(Family::Keys, &lower, &upper, None)?);
+                let (lower, upper) = row_bounds(db, from, hot.end());
+                cold = Some((self.cold.cursor(Family::Keys, &lower, &upper, None)?, lower));
             }
         }
-        let (mut end, mut rows) = (to, Vec::new());
-        if let Some(cursor) = &mut cold {
-            end = walk_rows(&mut **cursor, &lower, end, aim, |bucket, key, row| {
-                let deadline = waiting.get(key).copied().flatten().unwrap_or(row.deadline);
-                if !hot.contains_key(key) && !deadline.is_some_and(|at| at.is_past(now_ms)) {
+        let (mut end, mut rows) = (hot.end(), Vec::new());
+        if let Some((cursor, lower)) = &mut cold {
+            end = walk_rows(&mut **cursor, lower, end, aim, |bucket, key, row| {
+                let deadline = match hot.get(key) {
+                    None | Some(Known::Waiting(None)) => row.deadline,
+                    Some(Known::Waiting(Some(deadline))) => *deadline,
+                    Some(Known::Is(_)) => return rows.len() as u64,
+                };
+                if !deadline.is_some_and(|at| at.is_past(now_ms)) {
                     rows.push((bucket, key.to_vec(), row.body.type_tag()));
                 }
                 rows.len() as u64
             })?;
         }
-        rows.extend(hot.into_iter().filter_map(|(key, (bucket, tag))| Some((bucket, key, tag?))));
+        rows.extend(hot.into_keys().filter_map(|(bucket, key, known)| Some((bucket, key, known.tag()?))));
         let end = cut(&mut rows, aim, end);
-        Ok(Some((end, rows.into_iter().map(|(_, key, tag)| (key, tag)).collect())))
+        Ok((end, rows.into_iter().map(|(_, key, tag)| (key, tag)).collect()))
     }
 
     /// Counts keys and keys with deadlines from the entries and rows themselves, with all

@@ -23,6 +23,7 @@ use super::filter::ColdFilter;
 use super::hash::{KeyHash, KeyHasher};
 use super::parts::{Pages, Parts};
 use super::side::SideTables;
+use super::stale::StaleHints;
 use super::table::PageTable;
 use super::ticket::{TicketState, Waiter};
 use super::usage::{Usage, UsedAt};
@@ -69,7 +70,7 @@ pub struct Shard {
     /// Incarnations whose pages died, with the LSN of the death.
     pub dead_pages: Vec<(DbId, Incarnation, Lsn)>,
     /// Removed with the next write-back of this shard, before its rows.
-    pub stale_hints: Vec<StaleHint>,
+    pub stale_hints: StaleHints,
     /// Hints for elements that are written with it, after those: database, time, key.
     pub new_hints: Vec<(DbId, ExpireAt, Box<[u8]>)>,
     /// Deadlines the reaper watches: time, database, bucket; soonest first.
@@ -116,15 +117,6 @@ impl DbShard {
             next.insert(hash, bytes_max);
         }
     }
-}
-
-/// A hint row that is no longer right.
-pub struct StaleHint {
-    pub db: DbId,
-    pub at: ExpireAt,
-    pub key: Box<[u8]>,
-    /// The commit that made it wrong: the row may not go before that is durable.
-    pub lsn: Lsn,
 }
 
 /// A read of the cold tier under way for one key.
@@ -178,7 +170,7 @@ impl Shard {
             hand: Hand::default(),
             dead_pages: Vec::new(),
             revived_pages: Vec::new(),
-            stale_hints: Vec::new(),
+            stale_hints: StaleHints::default(),
             new_hints: Vec::new(),
             near: BinaryHeap::new(),
             hits: 0,
@@ -515,7 +507,7 @@ impl Shard {
     fn retire(&mut self, db: DbId, hash: KeyHash, old: Entry, lsn: Lsn) {
         self.forget_bytes(&old);
         if let Some(at) = old.element_hint().filter(|_| old.has(flag::COLD)) {
-            self.stale_hints.push(StaleHint { db, at, key: Box::from(old.key()), lsn });
+            self.stale_hints.note_elements(db, hash, old.key(), at, lsn);
         }
         if !self.sides.is_empty() {
             self.keep_gone(db, hash.bucket, old);

@@ -159,19 +159,18 @@ impl SideTables {
         self.of(snapshot)?.images.get(row_key)
     }
 
-    /// Visits the images that a snapshot has of the row keys in `[lower, upper)`.
+    /// Visits the images that a snapshot has of the row keys in `[lower, upper)`, in order, until `visit`
+    /// returns false.
     pub fn for_range(
         &self,
         snapshot: &Arc<OpenSnapshot>,
         lower: &[u8],
         upper: &[u8],
-        mut visit: impl FnMut(&[u8], &Image),
+        mut visit: impl FnMut(&[u8], &Image) -> bool,
     ) {
         let Some(side) = self.of(snapshot) else { return };
         let range = (Bound::Included(lower), Bound::Excluded(upper));
-        for (row_key, image) in side.images.range::<[u8], _>(range) {
-            visit(row_key, image);
-        }
+        let _ = side.images.range::<[u8], _>(range).all(|(row_key, image)| visit(row_key, image));
     }
 
     fn of(&self, snapshot: &Arc<OpenSnapshot>) -> Option<&Side> {

@@ -11,8 +11,9 @@ use super::entry::flag;
 use super::hash::{KeyHash, KeyHasher, SHARDS};
 use super::held::{self, ShardGuard};
 use super::pins::PinPool;
-use super::shard::{Applied, DbShard, Origin, Shard, StaleHint};
+use super::shard::{Applied, DbShard, Origin, Shard};
 use super::side::OpenSnapshots;
+use super::stale::StaleHint;
 use super::usage::{UsageRules, UsedAt};
 use crate::error::Result;
 use crate::failpoint::Break;
@@ -289,8 +290,12 @@ impl Store {
         if let Some(at) = applied.element_deadline.filter(|at| self.is_near(*at, now_ms)) {
             shard.watch(at, effect.db, hash.bucket);
         }
-        for stale in [applied.stale_hint, applied.stale_element_hint].into_iter().flatten() {
-            shard.stale_hints.push(StaleHint { db: effect.db, at: stale, key: Box::from(effect.key), lsn });
+        if let Some(at) = applied.stale_hint {
+            let (db, key) = (effect.db, Box::from(effect.key));
+            shard.stale_hints.push(StaleHint { db, at, key, is_of_elements: false, lsn });
+        }
+        if let Some(at) = applied.stale_element_hint {
+            shard.stale_hints.note_elements(effect.db, hash, effect.key, at, lsn);
         }
         Ok(applied)
     }

@@ -235,8 +235,9 @@ impl PageTable {
         }
     }
 
-    /// Calls `visit` for each entry whose bucket lies in `[from, to]`, page by page in order.
-    pub fn for_range(&self, from: u32, to: u32, mut visit: impl FnMut(u32, &Entry)) {
+    /// Calls `visit` for each entry whose bucket lies in `[from, to]`, page by page in order. It returns
+    /// the last bucket that it still wants to see.
+    pub fn for_range(&self, from: u32, mut to: u32, mut visit: impl FnMut(u32, &Entry) -> u32) {
         for at in self.page_of(from)..self.pages.len() {
             if self.starts[at] > to {
                 break;
@@ -244,7 +245,7 @@ impl PageTable {
             for entry in &self.pages[at].entries {
                 let bucket = self.hasher.hash(entry.key()).bucket;
                 if (from..=to).contains(&bucket) {
-                    visit(bucket, entry);
+                    to = to.min(visit(bucket, entry));
                 }
             }
         }
@@ -356,6 +357,16 @@ impl PageTable {
         None
     }
 
+    /// An entry by chance, each as likely as the others; often none. `random` returns a number below its
+    /// argument.
+    #[must_use]
+    pub fn pick(&self, random: &mut impl FnMut(u64) -> u64) -> Option<&Entry> {
+        let page = self.pages.get(random(self.pages.len() as u64) as usize)?;
+        // As if all pages were full, or the fuller ones would be looked at too rarely.
+        let full = if self.pages.len() == 1 { 1 } else { SPLIT_LEN };
+        page.entries.iter().nth(random(page.entries.len().max(full) as u64) as usize)
+    }
+
     /// Visits every entry.
     pub fn for_each(&self, mut visit: impl FnMut(&Entry)) {
         for page in &self.pages {
@@ -427,7 +438,8 @@ mod tests {
         for part in 0..16u32 {
             let from = part << 28;
             table.for_range(from, from + ((1 << 28) - 1), |bucket, e| {
-                walked.push((bucket >> 28, e.key().to_vec()))
+                walked.push((bucket >> 28, e.key().to_vec()));
+                u32::MAX
             });
         }
         assert!(walked.is_sorted_by_key(|(part, _)| *part));

@@ -8,7 +8,7 @@
 use super::entry::{BodyRef, Entry, flag};
 use super::fetched::Fetched;
 use super::hash::KeyHash;
-use super::shard::{Origin, Shard, StaleHint};
+use super::shard::{Origin, Shard};
 use crate::codec::Reader;
 use crate::error::Result;
 use crate::ids::{DbId, Lsn};
@@ -131,7 +131,7 @@ impl Shard {
         let deadline = entry.and_then(Entry::deadline);
         let elements = entry.and_then(Entry::element_deadline);
         if let Some(stale) = base_hint.filter(|_| elements != base_hint) {
-            self.stale_hints.push(StaleHint { db, at: stale, key: Box::from(key), lsn: at });
+            self.stale_hints.note_elements(db, hash, key, stale, at);
         }
         let near_until = self.near_until;
         for at in [deadline, elements].into_iter().flatten().filter(|at| *at <= near_until) {

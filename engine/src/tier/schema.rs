@@ -6,7 +6,8 @@
 //!           -> kind (1) | flags (1) | LSN | deadline? | body
 //! elements  db id (4) | incarnation (8) | page (4)          -> bytes of a paged value
 //! elements  db id (4) | incarnation (8) | node key          -> a node of a collection, as its type encodes it
-//! expires   db id (4) | deadline ms (8) | bucket (4) | user key -> empty, or `e`: elements of the key expire then
+//! expires   db id (4) | deadline ms (8) | bucket (4) | user key -> empty: the key expires then
+//! expires   db id (4) | deadline ms (8) | bucket (4) | user key | 0 (1) -> `e`: elements of the key expire then
 //! meta      name
 //! ```
 //!
@@ -23,7 +24,7 @@ use crate::tier::Family;
 use crate::value::TypeTag;
 use crate::value::string::{PAGE_BYTES, STRING_MAX};
 
-/// The value of an `expires` row that is there because of elements of the key (perhaps of the key, too).
+/// The value of an `expires` row that is there because of elements of the key.
 pub const ELEMENT_HINT: &[u8] = b"e";
 
 const KIND_BYTES: u8 = 1;
@@ -58,13 +59,39 @@ pub fn put_expires_key(out: &mut Vec<u8>, db: DbId, at: ExpireAt, bucket: u32, k
     out.extend_from_slice(key);
 }
 
-/// Splits the key of an `expires` row.
-pub fn split_expires_key(row_key: &[u8]) -> Result<(DbId, ExpireAt, &[u8]), DecodeError> {
+/// Writes the key of an `expires` row that is there because of elements of the key.
+pub fn put_element_hint_key(out: &mut Vec<u8>, db: DbId, at: ExpireAt, bucket: u32, key: &[u8]) {
+    put_expires_key(out, db, at, bucket, key);
+    // The key may expire at the same time, by a row of its own. That of a key with this very name has another
+    // bucket.
+    out.push(0);
+}
+
+/// A row of `expires`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hint<'a> {
+    pub db: DbId,
+    pub at: ExpireAt,
+    pub key: &'a [u8],
+    /// Elements of the key expire then, else the key.
+    pub is_of_elements: bool,
+}
+
+/// Reads a row of `expires`.
+pub fn read_hint<'a>(row_key: &'a [u8], value: &[u8]) -> Result<Hint<'a>, DecodeError> {
     let mut reader = Reader::new(row_key);
     let db = DbId(reader.u32_be()?);
     let at = ExpireAt(reader.u64_be()?);
     reader.u32_be()?;
-    Ok((db, at, reader.rest()))
+    let (key, is_of_elements) = match value {
+        b"" => (reader.rest(), false),
+        ELEMENT_HINT => {
+            let key = reader.rest().strip_suffix(b"\0");
+            (key.ok_or(reader.error("a hint for elements without its end"))?, true)
+        }
+        _ => return Err(reader.error("unknown kind of hint")),
+    };
+    Ok(Hint { db, at, key, is_of_elements })
 }
 
 /// Writes the key of a page in `elements`.
@@ -288,7 +315,8 @@ mod tests {
         fn hostile_rows_never_panic(bytes: Vec<u8>) {
             let _ = read_row(&bytes);
             let _ = split_row_key(&bytes);
-            let _ = split_expires_key(&bytes);
+            let _ = read_hint(&bytes, b"");
+            let _ = read_hint(&bytes, ELEMENT_HINT);
         }
     }
 }

@@ -16,7 +16,8 @@ use crate::ids::{DbId, ExpireAt, Incarnation, Lsn, ShardId};
 use crate::keyspace::entry::{Body, BodyRef, Entry, Kind, flag};
 use crate::keyspace::hash::KeyHash;
 use crate::keyspace::parts::Pages;
-use crate::keyspace::shard::{Shard, StaleHint};
+use crate::keyspace::shard::Shard;
+use crate::keyspace::stale::StaleHint;
 use crate::keyspace::store::Store;
 use crate::tier::schema::{self, Row, RowBody};
 use crate::tier::{ColdBatch, Family};
@@ -160,10 +161,12 @@ impl Store {
 
     /// Hints that are no longer right, parts, and incarnations that died: their rows go first.
     fn collect_side_rows(&self, shard: &mut Shard, batch: &mut SpillBatch) {
-        for hint in shard.stale_hints.drain(..) {
+        for hint in shard.stale_hints.take() {
             batch.key.clear();
             let bucket = self.hasher.hash(&hint.key).bucket;
-            schema::put_expires_key(&mut batch.key, hint.db, hint.at, bucket, &hint.key);
+            let put_key =
+                if hint.is_of_elements { schema::put_element_hint_key } else { schema::put_expires_key };
+            put_key(&mut batch.key, hint.db, hint.at, bucket, &hint.key);
             batch.rows.delete(Family::Expires, &batch.key);
             batch.max_lsn = batch.max_lsn.max(hint.lsn);
         }
@@ -175,7 +178,7 @@ impl Store {
                 continue;
             }
             batch.key.clear();
-            schema::put_expires_key(&mut batch.key, db, at, hash.bucket, &key);
+            schema::put_element_hint_key(&mut batch.key, db, at, hash.bucket, &key);
             batch.rows.put(Family::Expires, &batch.key, schema::ELEMENT_HINT);
             // The reaper may have read past its place; it also removes the hint of a key that is gone.
             if at.0 <= self.expires_loaded.load(Ordering::SeqCst) {
@@ -247,7 +250,7 @@ impl Store {
         }
         if let Some(at) = entry.element_hint() {
             let mut hint_key = Vec::with_capacity(16 + entry.key().len());
-            schema::put_expires_key(&mut hint_key, db, at, bucket, entry.key());
+            schema::put_element_hint_key(&mut hint_key, db, at, bucket, entry.key());
             batch.rows.put(Family::Expires, &hint_key, schema::ELEMENT_HINT);
         }
         batch.max_lsn = batch.max_lsn.max(entry.lsn());
@@ -484,9 +487,9 @@ fn incarnation_key(prefix: &[u8], db: DbId, incarnation: Incarnation) -> Vec<u8>
 }
 
 /// A hint that turned out wrong: to be removed with the next batch of its shard.
-pub fn drop_hint(shard: &mut Shard, db: DbId, hash: KeyHash, at: ExpireAt, key: &[u8]) {
+pub fn drop_hint(shard: &mut Shard, db: DbId, hash: KeyHash, at: ExpireAt, key: &[u8], is_of_elements: bool) {
     let entry = shard.db(db).and_then(|part| part.table.find(hash, key));
     // Without an entry it was a deletion that left none.
     let lsn = entry.map_or(Lsn(0), Entry::lsn).max(shard.gone_lsn);
-    shard.stale_hints.push(StaleHint { db, at, key: Box::from(key), lsn });
+    shard.stale_hints.push(StaleHint { db, at, key: Box::from(key), is_of_elements, lsn });
 }

@@ -59,6 +59,7 @@ fn encode(store: &Store) -> Vec<u8> {
                     if entry.is_value() {
                         classes[class].push(bucket);
                     }
+                    to
                 });
             }
             for (class, buckets) in classes.iter_mut().enumerate() {

@@ -6,8 +6,10 @@
 //!
 //! It is restartable. A read of a record that is not in memory, or whose shard is not locked,
 //! returns [`Interrupt`]: nothing has happened, the caller drops everything, waits for what
-//! [`Txn::abandon`] returns and runs the command again. After [`SYNC_AFTER`] rounds all shards
-//! are locked and reads go to the cold tier under the locks, so every command ends.
+//! [`Txn::abandon`] returns and runs the command again. After [`SYNC_AFTER`] rounds that missed what an
+//! earlier one had asked for, all shards are locked and reads go to the cold tier under the locks, so every
+//! command ends. A round that got what it asked for and misses something else does not count: a command over
+//! many large values has many.
 //!
 //! Several commands can share one transaction ([`Core::begin_multi`], the `multi` module): each reads what
 //! those before it changed, and all of them are one record.
@@ -23,7 +25,7 @@ mod plan;
 mod walk;
 mod watch;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -50,7 +52,8 @@ use crate::tier::promote::{Depth, FetchTicket, Promoter};
 use crate::wal::effect::{Change, Operation, Total, put_head, read_effect};
 use crate::wal::{AppendError, Wal};
 
-/// Rounds after which a command locks all shards and reads the cold tier under the locks.
+/// Rounds without progress after which a command locks all shards and reads the cold tier under the locks;
+/// rounds that only found more shards to lock after which it locks all of them.
 pub const SYNC_AFTER: u32 = 4;
 
 /// How long a worker waits for a shard before it asks who holds it.
@@ -97,7 +100,17 @@ pub struct Scratch {
     record: Vec<u8>,
     more_shards: u64,
     missing: Vec<(DbId, Box<[u8]>)>,
+    /// All that was missing so far - database, table hash, and whether only the content was - with the round
+    /// that asked for it first.
+    asked: HashMap<(DbId, u64, bool), u32>,
+    /// Rounds that missed something.
     rounds: u32,
+    /// This round misses what one before asked for.
+    is_stuck: bool,
+    /// Rounds of that kind.
+    stuck_rounds: u32,
+    /// Rounds in which only locks were missing.
+    lock_rounds: u32,
     has_turn: bool,
     /// The next round locks all shards; see [`Txn::look_around`].
     wants_all: bool,
@@ -239,9 +252,10 @@ impl Core {
     ) -> Option<Txn<'e>> {
         let store = &self.store;
         let first_hash = store.hasher.hash(keys.first().copied().unwrap_or_default());
-        let reads_synchronously = scratch.rounds >= SYNC_AFTER;
+        let reads_synchronously = scratch.stuck_rounds >= SYNC_AFTER;
         let mut wanted = scratch.more_shards;
-        if mode == Mode::All || reads_synchronously || scratch.wants_all {
+        let wants_all = scratch.wants_all || scratch.lock_rounds >= SYNC_AFTER;
+        if mode == Mode::All || reads_synchronously || wants_all {
             wanted = u64::MAX;
         } else if let Some((_, rest)) = keys.split_first() {
             wanted |= 1 << first_hash.shard.0;
@@ -292,13 +306,25 @@ impl Scratch {
     #[inline]
     pub fn reset(&mut self) {
         self.more_shards = 0;
-        self.rounds = 0;
+        (self.rounds, self.stuck_rounds, self.lock_rounds) = (0, 0, 0);
         self.has_turn = false;
         self.wants_all = false;
+        self.is_stuck = false;
         self.missing.clear();
+        if !self.asked.is_empty() {
+            self.asked = HashMap::new();
+        }
         if self.builds.is_some() {
             self.builds = None;
         }
+    }
+
+    /// Notes a key that is to be fetched. `has_row`: its entry is there, only the content is not.
+    fn ask(&mut self, db: DbId, hash: KeyHash, key: &[u8], has_row: bool) {
+        // Keys that share a hash may make a round count that need not.
+        let round = *self.asked.entry((db, hash.table, has_row)).or_insert(self.rounds);
+        self.is_stuck |= round != self.rounds;
+        self.missing.push((db, Box::from(key)));
     }
 
     #[inline]
@@ -398,17 +424,21 @@ impl<'e> Txn<'e> {
                 return Wait::Build(order);
             }
         }
-        self.scratch.rounds += 1;
         if self.scratch.missing.is_empty() {
+            self.scratch.lock_rounds += 1;
             return Wait::Retry;
         }
+        self.scratch.rounds += 1;
+        self.scratch.stuck_rounds += u32::from(std::mem::take(&mut self.scratch.is_stuck));
         let missing = std::mem::take(&mut self.scratch.missing);
         // With what the command will read next, in one batch.
         let db = self.mapped(self.db);
-        let is_missing = |key: &&&[u8]| missing.iter().any(|(_, found)| **found == ***key);
-        let others = self.keys.iter().filter(|key| !is_missing(key)).map(|key| (db, *key, Depth::Row));
+        let others = self.keys.iter().map(|key| (db, *key, Depth::Row));
         let missing = missing.iter().map(|(db, key)| (*db, &key[..], Depth::Whole));
-        match self.core.promoter.fetch(missing.chain(others), self.scratch.has_turn) {
+        // The first mention counts: what is missing is wanted as a whole.
+        let mut seen = HashSet::new();
+        let wanted = missing.chain(others).filter(|(db, key, _)| seen.insert((*db, *key)));
+        match self.core.promoter.fetch(wanted, self.scratch.has_turn) {
             Some(ticket) => Wait::Fetch(ticket),
             None => Wait::Retry,
         }

@@ -38,6 +38,9 @@ use crate::wal::effect::{Change, Effect, StringBody, read_effect};
 /// The LSN of states in the overlay: their commit has none yet.
 const PLANNED: Lsn = Lsn::MAX;
 
+/// Rounds that missed something after which all commands of a transaction read the cold tier under the locks.
+const ROUNDS_MAX: u32 = 16;
+
 /// Room for the head of a record, and for each total in it, bytes.
 const HEAD_MAX: usize = 64;
 const TOTAL_MAX: usize = 32;
@@ -134,6 +137,11 @@ impl Core {
 
     /// Lets several commands share a transaction that has just begun.
     fn share<'e>(&'e self, mut txn: Txn<'e>) -> Txn<'e> {
+        // A script may name one key after the other; each costs a round of all that it did before.
+        txn.reads_synchronously |= txn.scratch.rounds >= ROUNDS_MAX && txn.locked == u64::MAX;
+        if txn.scratch.rounds + 1 >= ROUNDS_MAX {
+            txn.scratch.wants_all = true;
+        }
         txn.scratch.multi = Some(Box::default());
         txn.is_multi = true;
         if txn.locked == u64::MAX {

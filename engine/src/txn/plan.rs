@@ -161,18 +161,49 @@ impl<'e> Txn<'e> {
         key: &[u8],
         is_access: bool,
     ) -> Result<Option<Found<'_>>, Interrupt> {
+        match self.find(db, key)? {
+            Some((hash, db)) => Ok(Some(self.found(hash, db, key, is_access))),
+            None => Ok(None),
+        }
+    }
+
+    /// Like [`Txn::lookup`] of one of several keys whose values the command reads: if it is not in memory,
+    /// all that are not are asked for at once. Counts as an access if `is_access`.
+    #[inline]
+    pub fn lookup_among<'k>(
+        &mut self,
+        key: &[u8],
+        keys: impl Iterator<Item = &'k [u8]> + Clone,
+        is_access: bool,
+    ) -> Result<Option<Found<'_>>, Interrupt> {
+        match self.find(self.db, key) {
+            Ok(Some((hash, db))) => Ok(Some(self.found(hash, db, key, is_access))),
+            Ok(None) => Ok(None),
+            Err(interrupt) => Err(self.gather_rest(interrupt, keys)),
+        }
+    }
+
+    /// Where a key is whose value is there and in memory; `None` if it does not exist.
+    #[inline]
+    fn find(&mut self, db: DbIndex, key: &[u8]) -> Result<Option<(KeyHash, DbId)>, Interrupt> {
         let hash = self.hash(key);
         let db = self.db_id(db, hash)?;
         if let Some(touched) = self.touched(hash, db, key) {
             if !touched.exists {
                 return Ok(None);
             }
-            return self.changed(hash, db, key, true).map(|entry| Some(found(entry)));
+            return self.changed(hash, db, key, true).map(|_| Some((hash, db)));
         }
-        if !self.is_alive(hash, db, key, true)? {
-            return Ok(None);
+        Ok(self.is_alive(hash, db, key, true)?.then_some((hash, db)))
+    }
+
+    /// A key that was found.
+    #[inline]
+    fn found(&mut self, hash: KeyHash, db: DbId, key: &[u8], is_access: bool) -> Found<'_> {
+        if self.is_multi && self.touched(hash, db, key).is_some() {
+            return found(self.copied(hash, db, key).expect("it was copied when it was found"));
         }
-        Ok(Some(found(self.used(hash, db, key, is_access))))
+        found(self.used(hash, db, key, is_access))
     }
 
     /// Reads several keys of the command's database at one moment; each counts as an access if
@@ -184,7 +215,10 @@ impl<'e> Txn<'e> {
     ) -> Result<Vec<Option<ValueRef<'_>>>, Interrupt> {
         let mut are_there = Vec::with_capacity(keys.size_hint().0);
         for key in keys.clone() {
-            are_there.push(self.lookup_in(self.db, key, is_access)?.is_some());
+            match self.lookup_in(self.db, key, is_access) {
+                Ok(found) => are_there.push(found.is_some()),
+                Err(interrupt) => return Err(self.gather_rest(interrupt, keys)),
+            }
         }
         // Nothing moves from here on: the first walk only planned what it changes.
         let this = &*self;
@@ -211,16 +245,33 @@ impl<'e> Txn<'e> {
             for key in keys {
                 let hash = store.hasher.hash(key);
                 // Of a key whose shard is not locked the fetch finds out.
-                let is_missing = unlocked & 1 << hash.shard.0 != 0 || {
+                let (is_missing, has_row) = if unlocked & 1 << hash.shard.0 != 0 {
+                    (true, false)
+                } else {
                     let shard = self.shard(hash.shard);
-                    shard.needs_fetch(db, hash, key) || shard.stored_at(db, hash, key).is_some()
+                    let has_row = shard.is_stored(db, hash, key);
+                    (has_row || shard.needs_fetch(db, hash, key), has_row)
                 };
                 if is_missing && seen.insert(key) {
-                    self.scratch.missing.push((db, Box::from(key)));
+                    self.scratch.ask(db, hash, key, has_row);
                 }
             }
         }
         if unlocked == 0 && self.scratch.missing.is_empty() { Ok(()) } else { Err(Interrupt) }
+    }
+
+    /// Reading one of these keys was interrupted: asks for the others, too, of which the command reads the
+    /// values as well, so that all come in one batch. Returns the interrupt.
+    #[cold]
+    fn gather_rest<'k>(
+        &mut self,
+        interrupt: Interrupt,
+        keys: impl Iterator<Item = &'k [u8]> + Clone,
+    ) -> Interrupt {
+        if self.failure.is_none() {
+            let _ = self.gather(keys);
+        }
+        interrupt
     }
 
     /// The value of a key that was looked up and is there.
@@ -656,7 +707,8 @@ impl<'e> Txn<'e> {
     fn miss(&mut self, hash: KeyHash, db: DbId, key: &[u8], needs_bytes: bool) -> Result<bool, Interrupt> {
         let holds_lock = self.core.store.failpoints.breaks(Break::NoLockAcrossWait);
         if !self.reads_synchronously && !holds_lock {
-            self.scratch.missing.push((db, Box::from(key)));
+            let has_row = self.shard(hash.shard).is_stored(db, hash, key);
+            self.scratch.ask(db, hash, key, has_row);
             return Err(Interrupt);
         }
         if let Err(error) = self.read_now(hash, db, key) {

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use lux_engine::env::sim::SimRng;
-use lux_engine::ids::ExpireAt;
+use lux_engine::ids::{ExpireAt, ShardId};
 use lux_engine::tier::{ColdStore, Family, schema};
 use lux_engine::txn::{Interrupt, Mode, Txn, ValueRef};
 use lux_engine::value::TypeTag;
@@ -89,9 +89,9 @@ fn hints(rig: &Rig) -> Vec<(u64, Vec<u8>)> {
     let mut cursor = rig.cold.cursor(Family::Expires, &lower, &upper, None).expect("reads");
     cursor.seek(&lower).expect("seeks");
     let mut found = Vec::new();
-    while let Some((row, _)) = cursor.row() {
-        let (_, at, key) = schema::split_expires_key(row).expect("a hint");
-        found.push((at.0, key.to_vec()));
+    while let Some((row, value)) = cursor.row() {
+        let hint = schema::read_hint(row, value).expect("a hint");
+        found.push((hint.at.0, hint.key.to_vec()));
         cursor.advance().expect("reads");
     }
     found
@@ -197,6 +197,63 @@ fn hints_of_deleted_hashes_go() {
     assert_eq!(stored_len(&rig, b"moved"), 1);
     rig.checkpoint();
     assert_eq!(rig.cold.row_count(Family::Expires), 1);
+}
+
+/// Only the deadline that an image took along has a row. Each change of the soonest deadline of a cold hash
+/// noted a row to remove: millions of notes between two rounds, of the few rows that there are.
+#[test]
+fn changes_between_images_note_one_hint() {
+    let rig = Rig::with(OPTIONS);
+    let now = rig.now_ms();
+    set(&rig, b"session", &names(0..2), now + 400_000);
+    rig.evict_all();
+    let noted = || (0..64).map(|id| rig.engine.store().lock(ShardId(id)).stale_hints.len()).sum::<usize>();
+    for round in 0..3u64 {
+        for n in 0..200 {
+            let at = now + 500_000 + round * 1_000 + n;
+            set(&rig, b"session", &names(0..2), at);
+            if n % 20 == 0 {
+                rig.del(b"session");
+                set(&rig, b"session", &names(0..2), at);
+            }
+            assert!(noted() <= 1, "{} notes", noted());
+        }
+        rig.checkpoint();
+        assert_eq!(hints(&rig), [(now + 500_000 + round * 1_000 + 199, b"session".to_vec())]);
+    }
+    pass(&rig, 510_000);
+    assert_eq!(rig.engine.key_counts(DB).0, 0);
+    rig.checkpoint();
+    assert_eq!(hints(&rig), []);
+}
+
+/// A key and its field may expire in the same millisecond: they shared one hint row, and whoever gave the
+/// key's deadline up took the field's hint along. A large hash that is not in memory cannot write it again.
+#[test]
+fn a_key_and_its_elements_have_hints_of_their_own() {
+    for is_large in [false, true] {
+        let rig = Rig::with(OPTIONS);
+        let (now, at) = (rig.now_ms(), rig.now_ms() + 400_000);
+        set(&rig, b"hash", &names(0..1), at);
+        if is_large {
+            (0..10).for_each(|n| set(&rig, b"hash", &names(1 + n * 8_000..8_001 + n * 8_000), 0));
+        } else {
+            set(&rig, b"hash", &names(1..2), 0);
+        }
+        let len = stored_len(&rig, b"hash");
+        rig.evict_all();
+        assert_eq!(rig.cold.row_count(Family::Elements) > 100, is_large, "nodes");
+        assert!(rig.expire_at(b"hash", Some(at)));
+        rig.evict_all();
+        assert_eq!(hints(&rig).len(), 2);
+        assert!(rig.expire_at(b"hash", None));
+        rig.evict_all();
+        assert_eq!(hints(&rig), [(at, b"hash".to_vec())]);
+        pass(&rig, at - now + 1_000);
+        assert_eq!(stored_len(&rig, b"hash"), len - 1, "nobody had to read it");
+        rig.checkpoint();
+        assert_eq!(hints(&rig), []);
+    }
 }
 
 /// Hashes stored as nodes, and as the pages that a copy of a large value comes in.

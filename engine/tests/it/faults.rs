@@ -2,14 +2,18 @@
 
 use std::io::ErrorKind;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use lux_engine::Error;
 use lux_engine::env::sim::{SimClock, SimFiles, SimOp, SimRng};
-use lux_engine::tier::memory::{MemoryStore, Operation};
+use lux_engine::ids::{DbIndex, ExpireAt};
+use lux_engine::tier::Family;
+use lux_engine::tier::memory::{MemoryHooks, MemoryStore, Operation};
+use lux_engine::txn::Mode;
 
-use crate::rig::{DB, Options, Rig};
+use crate::rig::{DB, Options, Rig, body};
 use crate::trace::Trace;
 
 fn io_error(op: &'static str) -> Error {
@@ -224,6 +228,53 @@ fn a_batch_that_found_no_space_is_sent_again() {
     let contents = crate::trace::contents(&trace.rig).unwrap();
     assert!(contents == trace.map);
     trace.kill_and_check().unwrap();
+}
+
+/// A disk that is too full even for the drops of what FLUSHALL left: no database may be forgotten, or its
+/// rows would take the space until a restart.
+#[test]
+fn a_drop_that_found_no_space_is_tried_again() {
+    let rig = Rig::new();
+    for db in [DB, DbIndex(1)] {
+        for n in 0..50u32 {
+            let key = n.to_be_bytes();
+            let outcome = rig.run(db, &[&key], Mode::Keys, |txn| {
+                txn.put_string(&key, body(b"value"), Some(ExpireAt(rig.now_ms() + 1_000_000)), false)
+            });
+            outcome.expect("commits");
+        }
+    }
+    rig.checkpoint();
+    rig.flush_db(DB);
+    rig.flush_db(DbIndex(1));
+    let rows = || (rig.cold.row_count(Family::Keys), rig.cold.row_count(Family::Expires));
+    assert_eq!(rows(), (100, 100));
+    // After the flush of a round come the drops: each round does one of four and then finds no space.
+    let cold = rig.cold.clone();
+    let skips = Arc::new(AtomicUsize::new(0));
+    let fill = {
+        let cold = cold.clone();
+        move || cold.fail_next(Operation::Write, Error::NoSpace { what: "the cold tier" })
+    };
+    cold.set_hooks(MemoryHooks { before_flush: Some(Arc::new(fill)), ..MemoryHooks::default() });
+    for _ in 0..2 {
+        assert!(matches!(rig.engine.checkpoint(), Err(Error::NoSpace { .. })));
+        assert_eq!(rows(), (100, 100));
+    }
+    let fill_later = {
+        let (cold, skips) = (cold.clone(), Arc::clone(&skips));
+        move || {
+            if cold.row_count(Family::Keys) == 50 && skips.fetch_add(1, Ordering::SeqCst) == 0 {
+                cold.fail_next(Operation::Write, Error::NoSpace { what: "the cold tier" });
+            }
+        }
+    };
+    cold.set_hooks(MemoryHooks { before_cursor: Some(Arc::new(fill_later)), ..MemoryHooks::default() });
+    assert!(matches!(rig.engine.checkpoint(), Err(Error::NoSpace { .. })));
+    assert_eq!(rows(), (50, 100), "the drops of one database were half done");
+    cold.set_hooks(MemoryHooks::default());
+    rig.checkpoint();
+    assert_eq!(rows(), (0, 0));
 }
 
 /// A long tail is replayed with a megabyte of memory: replay writes back and evicts as it goes,

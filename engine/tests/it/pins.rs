@@ -4,7 +4,8 @@ use std::sync::Barrier;
 use std::sync::atomic::Ordering;
 use std::thread;
 
-use lux_engine::txn::Mode;
+use lux_engine::ids::ShardId;
+use lux_engine::txn::{Mode, SYNC_AFTER, Scratch, Wait};
 use lux_engine::{Error, Result};
 
 use crate::rig::{DB, Options, Rig, text};
@@ -89,10 +90,72 @@ fn a_command_that_needs_half_of_the_budget_is_refused_and_one_value_never() {
     assert_eq!(rig.get(b"one").map(|value| value.len()), Some(6 << 20));
 }
 
-/// Strings whose pages are in the cold tier, met by a command that reads with all shards locked.
+/// A command over several large cold values used to end with all shards locked, reading them one after the
+/// other while the server stood still: each took a round of its own, and four rounds were the bound.
 #[test]
-fn long_strings_are_read_in_the_last_round_too() {
+fn large_values_are_not_read_with_all_shards_locked() {
+    let keys = keys(9);
+    let rig = cold(&keys, &vec![9; 2 << 20], 256 << 20);
+    let names: Vec<&[u8]> = keys.iter().map(|key| &key[..]).collect();
+    let restarts = || rig.engine.store().stats.restarts.load(Ordering::Relaxed);
+    // One by one, all at one moment, and one by one with the others in view.
+    for (way, expected) in [(0, 1 + 9), (1, 2), (2, 2)] {
+        let before = restarts();
+        let read = rig.run(DB, &names, Mode::Keys, |txn| {
+            assert!(locked_shards(&rig) <= keys.len(), "only the shards of its keys");
+            let mut sum = 0;
+            match way {
+                0 => {
+                    for name in &names {
+                        sum += txn.lookup(name)?.map_or(0, |found| text(found.value).len());
+                    }
+                }
+                1 => {
+                    let values = txn.lookup_all(names.iter().copied(), true)?;
+                    sum += values.into_iter().flatten().map(|value| text(value).len()).sum::<usize>();
+                }
+                _ => {
+                    for name in &names {
+                        let found = txn.lookup_among(name, names.iter().copied(), true)?;
+                        sum += found.map_or(0, |found| text(found.value).len());
+                    }
+                }
+            }
+            Ok(sum)
+        });
+        assert_eq!(read.expect("reads").0, 9 * (2 << 20));
+        assert_eq!(restarts() - before, expected, "rounds of way {way}");
+        rig.evict_all();
+    }
+}
+
+fn locked_shards(rig: &Rig) -> usize {
+    (0..64u8).filter(|id| rig.engine.store().shard(ShardId(*id)).is_locked()).count()
+}
+
+/// What was fetched is lost again and again, as when others keep changing it: the fifth round locks all shards
+/// and reads them itself, rows and pages.
+#[test]
+fn a_command_that_gets_nowhere_reads_with_all_shards_locked() {
     let keys = keys(6);
     let rig = cold(&keys, &vec![9; 2 << 20], 64 << 20);
-    assert_eq!(read_all(&rig, &keys).expect("reads"), 6 * (2 << 20));
+    let names: Vec<&[u8]> = keys.iter().map(|key| &key[..]).collect();
+    let mut scratch = Scratch::default();
+    for round in 0..=SYNC_AFTER {
+        let mut txn = rig.engine.begin(&mut scratch, DB, &names, Mode::Keys, rig.now_ms());
+        assert!(txn.lookup(&keys[0]).is_err(), "round {round}");
+        assert!(locked_shards(&rig) <= keys.len());
+        let Wait::Fetch(ticket) = txn.abandon() else { panic!("the key is cold") };
+        ticket.wait().expect("reads");
+        drop(ticket);
+        rig.evict_all();
+    }
+    let mut txn = rig.engine.begin(&mut scratch, DB, &names, Mode::Keys, rig.now_ms());
+    for key in &keys {
+        assert_eq!(
+            txn.lookup(key).expect("the last round").map(|found| text(found.value).len()),
+            Some(2 << 20)
+        );
+    }
+    assert_eq!(locked_shards(&rig), 64);
 }

@@ -1,6 +1,8 @@
 //! A step of SCAN returns about as many keys as were asked for, wherever they are.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+
+use lux_engine::env::sim::SimRng;
 
 use crate::rig::{DB, Rig};
 
@@ -71,6 +73,45 @@ fn a_step_is_no_larger_within_one_hash_tag() {
         }
         rig.evict_all();
     }
+}
+
+/// All keys of three hash tags: RANDOMKEY named the first 64 of each, since almost every place in the bucket
+/// order lies before one of them.
+#[test]
+fn a_key_by_chance_may_be_any_key() {
+    let rig = Rig::new();
+    let mut rng = SimRng::new(9);
+    let mut random = |below| rng.below(below);
+    assert_eq!(rig.engine.random_key(DB, &mut random).expect("reads"), None);
+    let key = |n: u32| format!("{{tag {}}}{n}", n % 3).into_bytes();
+    (0..1_200).for_each(|n| rig.set(&key(n), b"value"));
+    let check = |what: &str, keys: u32, random: &mut dyn FnMut(u64) -> u64| {
+        let draws = keys * 30;
+        let mut counts: HashMap<Vec<u8>, u32> = HashMap::new();
+        for _ in 0..draws {
+            let key = rig.engine.random_key(DB, &mut *random).expect("reads").expect("there are keys");
+            *counts.entry(key).or_default() += 1;
+        }
+        let named = counts.len() as u32;
+        assert!(named * 100 >= keys * 95, "{what}: {named} of {keys} keys");
+        counts
+    };
+    let counts = check("hot", 1_200, &mut random);
+    assert!(counts.values().all(|count| (8..70).contains(count)), "each as likely as the others");
+    // With tombstones in memory.
+    rig.checkpoint();
+    (600..1_200).for_each(|n| assert!(rig.del(&key(n))));
+    check("hot and deleted", 600, &mut random);
+    rig.evict_all();
+    check("cold", 600, &mut random);
+    (0..300).for_each(|n| drop(rig.get(&key(n))));
+    check("hot and cold", 600, &mut random);
+    (0..599).for_each(|n| assert!(rig.del(&key(n))));
+    for _ in 0..20 {
+        assert_eq!(rig.engine.random_key(DB, &mut random).expect("reads"), Some(key(599)));
+    }
+    rig.del(&key(599));
+    assert_eq!(rig.engine.random_key(DB, &mut random).expect("reads"), None);
 }
 
 /// A recount after a kill meets keys whose changed deadlines still wait for their rows: it must count

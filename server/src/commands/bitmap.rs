@@ -275,6 +275,7 @@ fn bitop(ctx: &mut Context<'_>, mut args: Args<'_>, reply: &mut dyn ReplySink) -
     if op == BitOp::Not && args.remaining() != 1 {
         return Err(errors::BITOP_NOT);
     }
+    ctx.gather(args)?;
     let mut result = BitOpResult::new(op);
     for key in args {
         match ctx.string(key)? {

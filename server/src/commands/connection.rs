@@ -17,8 +17,12 @@ use crate::session::{ClientHandle, Protocol, ReplyMode};
 
 /// Allowed at any time.
 const ANYTIME: Flags = Flags::LOADING.with(Flags::STALE);
-const BEFORE_AUTH: Flags =
-    ANYTIME.with(Flags::FAST).with(Flags::NOSCRIPT).with(Flags::NO_AUTH).with(Flags::SKIP_SLOWLOG).with(Flags::ALLOW_BUSY);
+const BEFORE_AUTH: Flags = ANYTIME
+    .with(Flags::FAST)
+    .with(Flags::NOSCRIPT)
+    .with(Flags::NO_AUTH)
+    .with(Flags::SKIP_SLOWLOG)
+    .with(Flags::ALLOW_BUSY);
 const CLIENT: Flags = ANYTIME.with(Flags::NOSCRIPT);
 const CLIENT_ADMIN: Flags = CLIENT.with(Flags::ADMIN);
 

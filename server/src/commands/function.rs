@@ -17,12 +17,8 @@ use crate::state::ServerState;
 
 /// A change of the libraries waits for the disk, and is not one with data.
 const CHANGES: Flags = Flags::NOSCRIPT.with(Flags::NO_MULTI).with(Flags::MAY_REPLICATE);
-const BASE: CommandSpec = CommandSpec {
-    since: "7.0.0",
-    group: Group::Scripting,
-    flags: Flags::NOSCRIPT,
-    ..CommandSpec::BASE
-};
+const BASE: CommandSpec =
+    CommandSpec { since: "7.0.0", group: Group::Scripting, flags: Flags::NOSCRIPT, ..CommandSpec::BASE };
 const FCALL: CommandSpec = CommandSpec {
     name: "FCALL",
     summary: "Invokes a function.",

@@ -176,6 +176,7 @@ fn count_one(ctx: &mut Context<'_>, key: &[u8]) -> Result<u64, CommandError> {
 
 /// Counts what several sketches hold together.
 fn count_all(ctx: &mut Context<'_>, keys: Args<'_>) -> Result<u64, CommandError> {
+    ctx.gather(keys)?;
     let mut union = Union::default();
     for key in keys {
         if let Some(string) = ctx.string(key)? {
@@ -188,6 +189,7 @@ fn count_all(ctx: &mut Context<'_>, keys: Args<'_>) -> Result<u64, CommandError>
 /// `PFMERGE destkey [sourcekey ...]`
 fn pfmerge(ctx: &mut Context<'_>, mut args: Args<'_>, reply: &mut dyn ReplySink) -> CommandResult {
     let sparse_max = sparse_max(ctx);
+    ctx.gather(args)?;
     let mut union = Union::default();
     for key in args {
         if let Some(string) = ctx.string(key)? {

@@ -14,12 +14,8 @@ use crate::scripting::{Kind, Script};
 const RUNS: Flags = Flags::NOSCRIPT.with(Flags::STALE).with(Flags::CALLS);
 const RUNS_ANY: Flags = RUNS.with(Flags::MAY_REPLICATE);
 const RUNS_READ_ONLY: Flags = RUNS.with(Flags::READONLY);
-const BASE: CommandSpec = CommandSpec {
-    since: "2.6.0",
-    group: Group::Scripting,
-    flags: Flags::NOSCRIPT,
-    ..CommandSpec::BASE
-};
+const BASE: CommandSpec =
+    CommandSpec { since: "2.6.0", group: Group::Scripting, flags: Flags::NOSCRIPT, ..CommandSpec::BASE };
 const EVAL: CommandSpec = CommandSpec {
     complexity: "Depends on the script that is executed.",
     arity: Arity::AtLeast(3),
@@ -106,7 +102,11 @@ const SUBCOMMANDS: &[CommandSpec] = &[
 ];
 
 /// The keys and arguments of EVAL or FCALL; `not_a_number` is the error of a count that is none.
-pub fn parse_call<'a>(request: Argv<'a>, not_a_number: CommandError, is_read_only: bool) -> Result<Call<'a>, CommandError> {
+pub fn parse_call<'a>(
+    request: Argv<'a>,
+    not_a_number: CommandError,
+    is_read_only: bool,
+) -> Result<Call<'a>, CommandError> {
     let count = request.get(2).and_then(parse_int).ok_or(not_a_number)?;
     let rest = request.slice(3, request.len());
     let count = usize::try_from(count).map_err(|_| errors::KEYS_NEGATIVE)?;
@@ -176,7 +176,9 @@ fn script_flush(ctx: &mut Context<'_>, args: Args<'_>, reply: &mut dyn ReplySink
 pub fn flush_mode(mut args: Args<'_>, error: CommandError) -> CommandResult {
     match (args.next(), args.remaining()) {
         (None, _) => Ok(()),
-        (Some(word), 0) if word.eq_ignore_ascii_case(b"SYNC") || word.eq_ignore_ascii_case(b"ASYNC") => Ok(()),
+        (Some(word), 0) if word.eq_ignore_ascii_case(b"SYNC") || word.eq_ignore_ascii_case(b"ASYNC") => {
+            Ok(())
+        }
         _ => Err(error),
     }
 }

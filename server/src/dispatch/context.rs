@@ -24,9 +24,9 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinHandle;
 
 use super::args::Argv;
-use super::moved::Moved;
 use super::command_table::table;
 pub use super::command_table::{Command, CommandTable};
+use super::moved::Moved;
 use super::reply::CommandError;
 use super::reply_errors;
 use crate::blocking::{Block, Lane};

@@ -8,8 +8,6 @@
 //! commands that name no keys and hold no locks. As soon as keys may be on disk they run on a
 //! blocking thread. KEYS reads a snapshot, the others see what happens meanwhile.
 
-use std::hash::{BuildHasher, Hasher, RandomState};
-
 use lux_engine::error::Error;
 use lux_engine::ids::{DbIndex, ExpireAt};
 use lux_engine::keyspace::scan::ScanStep;
@@ -124,10 +122,22 @@ impl Context<'_> {
         Ok(self.txn().lookup_all(keys, touches)?)
     }
 
-    /// Sees to it that keys which the arguments do not name can be looked up: fetches all that are not in
-    /// memory at once. A command calls it at most twice, or it ends up reading from disk under locks.
+    /// Sees to it that keys whose values the command reads can be looked up: fetches all that are not in
+    /// memory at once, however large they are and whether the arguments name them or not.
     pub fn gather<'k>(&mut self, keys: impl Iterator<Item = &'k [u8]> + Clone) -> Result<()> {
         Ok(self.txn().gather(keys)?)
+    }
+
+    /// Like [`Context::lookup`] of one of several keys whose values the command reads: if it is not in
+    /// memory, all that are not are fetched at once.
+    #[inline]
+    pub fn lookup_among<'k>(
+        &mut self,
+        key: &[u8],
+        keys: impl Iterator<Item = &'k [u8]> + Clone,
+    ) -> Result<Option<Found<'_>>> {
+        let touches = !self.session.no_touch;
+        Ok(self.txn().lookup_among(key, keys, touches)?)
     }
 
     /// Changes a collection that was looked up by an edit of its type; a key that does not exist is an
@@ -291,28 +301,29 @@ impl Context<'_> {
 
     /// A key of the command's database by chance; `None` if there is none.
     pub fn random_key(&mut self) -> Result<Option<Vec<u8>>> {
-        /// Keys of which one is taken: neighbours in bucket order have unequal gaps before them.
-        const AMONG: u64 = 64;
-        let random = RandomState::new().build_hasher().finish();
-        // A place by chance, then a key by chance of the step that starts there.
-        let choose = |step: ScanStep| {
-            let index = (random >> 32) as usize % step.keys.len().max(1);
-            step.keys.into_iter().nth(index).map(|(key, _)| key)
-        };
         if self.is_inside() {
-            let there = choose(self.scan_inside(random as u32, AMONG)?);
-            return if there.is_some() { Ok(there) } else { Ok(choose(self.scan_inside(0, AMONG)?)) };
+            return self.random_key_inside();
         }
-        let (engine, db) = (self.engine().clone(), self.db());
-        let (lsn, step) = self.walk(move || {
-            let mut step = engine.scan(db, random as u32, AMONG)?;
-            if step.keys.is_empty() {
-                step = engine.scan(db, 0, AMONG)?;
-            }
-            Ok((engine.wal().last_lsn(), step))
+        let (engine, db, random) = (self.engine().clone(), self.db(), self.random());
+        let (lsn, key) = self.walk(move || {
+            let key = engine.random_key(db, random)?;
+            Ok((engine.wal().last_lsn(), key))
         })?;
         self.observe(lsn);
-        Ok(choose(step))
+        Ok(key)
+    }
+
+    /// The same in a transaction of several commands: one of the keys that follow a place by chance.
+    fn random_key_inside(&mut self) -> Result<Option<Vec<u8>>> {
+        /// Keys of which one is taken: neighbours in bucket order have unequal gaps before them.
+        const AMONG: u64 = 64;
+        let mut random = self.random();
+        let mut step = self.scan_inside(random(1 << 32) as u32, AMONG)?;
+        if step.keys.is_empty() {
+            step = self.scan_inside(0, AMONG)?;
+        }
+        let nth = random(step.keys.len().max(1) as u64) as usize;
+        Ok(step.keys.into_iter().nth(nth).map(|(key, _)| key))
     }
 
     /// Runs a walk here while everything is in memory, else where it may wait for the disk.

@@ -132,7 +132,8 @@ impl Multi {
 /// Whether a command looks at the keyspace otherwise than by its keys, or may.
 pub(super) fn looks_around(command: &Command) -> bool {
     let spec = command.spec;
-    let is_aside = matches!(spec.group, Group::Connection | Group::Scripting | Group::PubSub | Group::Transactions);
+    let is_aside =
+        matches!(spec.group, Group::Connection | Group::Scripting | Group::PubSub | Group::Transactions);
     spec.keys.is_none() && !is_aside || spec.flags.has(Flags::ALL_SHARDS)
 }
 

@@ -223,7 +223,8 @@ pub const WRITE_FLAG_READ_ONLY: CommandError =
 pub const SCRIPT_UNKNOWN: CommandError = fixed("ERR Unknown command called from script");
 pub const SCRIPT_ARITY: CommandError = fixed("ERR Wrong number of args calling command from script");
 pub const NOT_IN_SCRIPT: CommandError = fixed("ERR This Redis command is not allowed from script");
-pub const READ_ONLY_SCRIPT: CommandError = fixed("ERR Write commands are not allowed from read-only scripts.");
+pub const READ_ONLY_SCRIPT: CommandError =
+    fixed("ERR Write commands are not allowed from read-only scripts.");
 pub const NOSCRIPT: CommandError = fixed("NOSCRIPT No matching script. Please use EVAL.");
 pub const NOT_BUSY: CommandError = fixed("NOTBUSY No scripts in execution right now.");
 pub const UNKILLABLE: CommandError = fixed(

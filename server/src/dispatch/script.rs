@@ -53,7 +53,12 @@ pub struct Call<'a> {
 }
 
 /// Runs a script.
-pub fn eval(ctx: &mut Context<'_>, script: &Script, call: &Call<'_>, reply: &mut dyn ReplySink) -> CommandResult {
+pub fn eval(
+    ctx: &mut Context<'_>,
+    script: &Script,
+    call: &Call<'_>,
+    reply: &mut dyn ReplySink,
+) -> CommandResult {
     run(ctx, script.flags, call, reply, |interpreter, invocation, caller, reply| {
         interpreter.eval(script, invocation, caller, reply)
     })
@@ -94,7 +99,11 @@ fn limits(ctx: &Context<'_>) -> Limits {
 }
 
 /// The worker's interpreter, made if there is none.
-fn lend<'w>(state: &ServerState, worker: &'w Worker, limits: Limits) -> Result<RefMut<'w, Slot>, ScriptError> {
+fn lend<'w>(
+    state: &ServerState,
+    worker: &'w Worker,
+    limits: Limits,
+) -> Result<RefMut<'w, Slot>, ScriptError> {
     let mut slot = worker.interpreter.borrow_mut();
     let generation = state.scripts.generation();
     if slot.is_none() {

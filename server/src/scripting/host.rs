@@ -143,7 +143,8 @@ impl Host {
             let command = self.lend(|caller| caller.command()).unwrap_or_default();
             self.run.publish(*kind, name, command, self.started_at.get());
         }
-        let is_past = |limit: Option<Duration>| limit.is_some_and(|limit| self.started_at.get().elapsed() >= limit);
+        let is_past =
+            |limit: Option<Duration>| limit.is_some_and(|limit| self.started_at.get().elapsed() >= limit);
         if is_past(self.busy_after.get()) {
             let is_new = self.run.mark_slow();
             self.lend(|caller| caller.slow(is_new));

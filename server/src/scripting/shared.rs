@@ -57,7 +57,10 @@ impl Scripts {
         };
         let failed = |error: ScriptError| {
             let text = error.text();
-            format!("{} holds no function libraries ({text}); move it away to start without them", path.display())
+            format!(
+                "{} holds no function libraries ({text}); move it away to start without them",
+                path.display()
+            )
         };
         let mut interpreter = scripts.loader().map_err(failed)?;
         let none = Libraries::default();

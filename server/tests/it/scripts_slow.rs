@@ -44,7 +44,9 @@ fn others_hear_that_a_script_is_busy_and_can_end_it() {
         let mut second = server.connect().expect("a connection");
         call(&mut control, &["SET", "k", "1"]);
         let mut script = start_busy(&server, &mut control, &["EVAL", ENDLESS, "1", "k"]);
-        for words in [&["GET", "k"][..], &["GET", "other"], &["DBSIZE"], &["INFO"], &["EVAL", "return 1", "0"]] {
+        for words in
+            [&["GET", "k"][..], &["GET", "other"], &["DBSIZE"], &["INFO"], &["EVAL", "return 1", "0"]]
+        {
             let text = error_of(&call(&mut second, words));
             assert!(text.starts_with("BUSY "), "{words:?}: {text}");
         }

@@ -246,8 +246,8 @@ impl HashValue {
         Some(changes)
     }
 
-    /// Removes up to `max` fields that are past their deadline, the earliest first if the hash is
-    /// large. When no visible field is left the key may be deleted instead.
+    /// Removes up to `max` fields that are past their deadline. When no visible field is left the key may be
+    /// deleted instead.
     pub fn plan_reap(&self, now_ms: u64, max: u64, out: &mut Vec<u8>) -> Changes {
         let mut changes = Changes::default();
         let mut reap = |field: Field<'_>| {
@@ -263,6 +263,6 @@ impl HashValue {
             }
             Form::Large(large) => large.each_due(now_ms, |_, field| reap(field)),
         }
-        Changes { is_over: changes.removed > 0 && self.live_len(now_ms) == 0, ..changes }
+        Changes { is_over: changes.removed > 0 && !self.has_more_live_than(0, now_ms), ..changes }
     }
 }

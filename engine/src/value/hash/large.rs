@@ -11,10 +11,13 @@
 //!
 //! The index counts, per (deadline, hash), the fields that expire then: 20 bytes per field with a
 //! deadline, and O(log n) to find what is due. It is not stored but made again when a hash is loaded.
+//! Counting what is due looks at what is due or at what is not, whichever is less; whether more than n
+//! fields are visible is known after looking at n.
 
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, HashSet};
+use std::ops::Bound;
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
@@ -108,18 +111,22 @@ fn put_element(out: &mut Vec<u8>, hash: u32, field: &Field<'_>) {
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Deadlines {
     counts: BTreeMap<(u64, u32), u32>,
+    /// The sum of all counts.
+    total: u64,
 }
 
 impl Deadlines {
     fn add(&mut self, deadline: Option<ExpireAt>, hash: u32) {
         if let Some(at) = deadline {
             *self.counts.entry((at.0, hash)).or_insert(0) += 1;
+            self.total += 1;
         }
     }
 
     fn remove(&mut self, deadline: Option<ExpireAt>, hash: u32) {
         let Some(at) = deadline else { return };
         if let Entry::Occupied(mut entry) = self.counts.entry((at.0, hash)) {
+            self.total -= 1;
             *entry.get_mut() -= 1;
             if *entry.get() == 0 {
                 entry.remove();
@@ -127,11 +134,44 @@ impl Deadlines {
         }
     }
 
-    /// (deadline, hash, how many fields) of what is due, the earliest first.
-    fn due(&self, now_ms: u64) -> impl Iterator<Item = (u64, u32, u32)> {
+    /// (hash, how many fields) of what is due, the earliest first.
+    fn due(&self, now_ms: u64) -> impl Iterator<Item = (u32, u64)> {
         let due = self.counts.range(..=(now_ms, u32::MAX));
-        due.map(|((deadline, hash), count)| (*deadline, *hash, *count))
+        due.inspect(|_| note_look()).map(|((_, hash), count)| (*hash, u64::from(*count)))
     }
+
+    /// How many fields expire at each of the times that are not yet due.
+    fn later(&self, now_ms: u64) -> impl Iterator<Item = u64> {
+        let later = self.counts.range((Bound::Excluded((now_ms, u32::MAX)), Bound::Unbounded));
+        later.inspect(|_| note_look()).map(|(_, count)| u64::from(*count))
+    }
+
+    fn due_count(&self, now_ms: u64) -> u64 {
+        let (mut due, mut later) = (self.due(now_ms), self.later(now_ms));
+        let (mut due_sum, mut later_sum) = (0, 0);
+        loop {
+            match due.next() {
+                Some((_, count)) => due_sum += count,
+                None => return due_sum,
+            }
+            match later.next() {
+                Some(count) => later_sum += count,
+                None => return self.total - later_sum,
+            }
+        }
+    }
+
+    /// The hashes of what is due, each once: names can be made to share one.
+    fn due_hashes(&self, now_ms: u64) -> impl Iterator<Item = u32> {
+        let mut seen = HashSet::new();
+        self.due(now_ms).map(|(hash, _)| hash).filter(move |hash| seen.insert(*hash))
+    }
+}
+
+/// For tests: an entry of the index of deadlines is looked at.
+fn note_look() {
+    #[cfg(test)]
+    tests::LOOKS.with(|looks| looks.set(looks.get() + 1));
 }
 
 /// A large hash.
@@ -199,7 +239,18 @@ impl Large {
 
     /// How many fields are past their deadline.
     pub(super) fn due_count(&self, now_ms: u64) -> u64 {
-        self.deadlines.due(now_ms).map(|(_, _, count)| u64::from(count)).sum()
+        self.deadlines.due_count(now_ms)
+    }
+
+    /// Whether more than `max` fields are visible; looks at no more of them than that.
+    pub(super) fn has_more_live_than(&self, max: u64, now_ms: u64) -> bool {
+        let forever = self.tree.len() - self.deadlines.total;
+        let mut left = max.checked_sub(forever);
+        for count in self.deadlines.later(now_ms) {
+            let Some(max) = left else { break };
+            left = max.checked_sub(count);
+        }
+        left.is_none()
     }
 
     fn find(&self, hash: u32, name: &[u8]) -> Result<Place, Place> {
@@ -281,14 +332,15 @@ impl Large {
         true
     }
 
-    /// Hands out fields past their deadline, the earliest first, until `visit` returns false.
+    /// Hands out fields past their deadline until `visit` returns false. The hash of the one that is due
+    /// first comes first, but names that share a hash come together: each of them is looked at once.
     pub(super) fn each_due<'a>(&'a self, now_ms: u64, mut visit: impl FnMut(u64, Field<'a>) -> bool) {
-        for (deadline, hash, _) in self.deadlines.due(now_ms) {
+        for hash in self.deadlines.due_hashes(now_ms) {
             let first = self.first_of(hash);
             let run = self.tree.iter_from(first).take_while(|element| hash_in(element) == hash);
             for (rank, element) in (self.tree.rank(first)..).zip(run) {
                 let field = read_element(element).ok();
-                let field = field.filter(|field| field.deadline == Some(ExpireAt(deadline)));
+                let field = field.filter(|field| !field.is_live(now_ms));
                 if field.is_some_and(|field| !visit(rank, field)) {
                     return;
                 }
@@ -348,5 +400,95 @@ impl<'a> Iterator for Fields<'a> {
     #[inline]
     fn next(&mut self) -> Option<Field<'a>> {
         read_element(self.0.next()?).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+    use crate::value::hash::{Form, HashValue};
+
+    thread_local! {
+        /// Entries of indexes that were looked at.
+        pub(super) static LOOKS: Cell<u64> = const { Cell::new(0) };
+    }
+
+    fn looks(of: impl FnOnce()) -> u64 {
+        let before = LOOKS.get();
+        of();
+        LOOKS.get() - before
+    }
+
+    /// Each step of reaping a million fields, and each HDEL meanwhile, counted all that were due: hundreds of
+    /// millions of steps under the shard's lock.
+    #[test]
+    fn taking_some_of_many_due_fields_looks_at_few() {
+        let names: Vec<String> = (0..20_000).map(|n| n.to_string()).collect();
+        let field = |at, name| Field { name, value: b"", deadline: Some(ExpireAt(at)) };
+        // Half is due, half is not.
+        let fields = (0..).zip(&names).map(|(n, name)| field(100 * (n % 2) + 1, name.as_bytes()));
+        let hash = HashValue(Form::Large(Box::new(Large::of(fields))));
+        let mut edit = Vec::new();
+        let reaped = looks(|| {
+            let changes = hash.plan_reap(50, 500, &mut edit);
+            assert_eq!((changes.removed, changes.is_over), (500, false));
+        });
+        assert!(reaped < 1000, "{reaped}");
+        let removed = looks(|| {
+            let changes = hash.plan_remove(std::iter::once(names[1].as_bytes()), 50, &mut edit);
+            assert_eq!((changes.removed, changes.is_over), (1, false));
+        });
+        assert!(removed < 10, "{removed}");
+        assert!(looks(|| assert_eq!(hash.live_len(101), 0)) < 10);
+        assert!(looks(|| assert_eq!(hash.live_len(50), 10_000)) <= 20_000);
+        assert!(looks(|| assert!(hash.plan_reap(101, 500, &mut edit).is_over)) < 1000);
+    }
+
+    #[test]
+    fn visible_fields_are_counted_as_far_as_need_be() {
+        let name = |n: u64| n.to_string().into_bytes();
+        let names: Vec<Vec<u8>> = (0..60).map(name).collect();
+        let deadline = |n: u64| (!n.is_multiple_of(3)).then_some(ExpireAt(1 + n / 4));
+        let fields = (0..).zip(&names).map(|(n, name)| Field { name, value: b"", deadline: deadline(n) });
+        let large = Large::of(fields);
+        for now_ms in 0..20 {
+            let live = (0..60).filter(|n| !deadline(*n).is_some_and(|at| at.is_past(now_ms))).count() as u64;
+            assert_eq!(large.tree.len() - large.due_count(now_ms), live, "at {now_ms}");
+            for max in 0..62 {
+                assert_eq!(large.has_more_live_than(max, now_ms), live > max, "{max} at {now_ms}");
+            }
+        }
+    }
+
+    /// Names of one hash, each with another deadline, were walked through once for each of them: what reads or
+    /// reaps the hash took quadratic time, under a lock.
+    #[test]
+    fn names_that_share_a_hash_are_walked_through_once() {
+        /// The first word of XXH3's public secret, with the seed: the word that follows it does not matter.
+        const SECRET_WORD: u64 = 0xbe4b_a423_396c_feb8_u64.wrapping_add(HASH_SEED);
+        let names: Vec<[u8; 32]> = (0..1000u64)
+            .map(|n| {
+                let mut name = [0; 32];
+                name[..8].copy_from_slice(&SECRET_WORD.to_le_bytes());
+                name[8..16].copy_from_slice(&n.to_le_bytes());
+                name
+            })
+            .collect();
+        let fields =
+            (1..).zip(&names).map(|(at, name)| Field { name, value: b"", deadline: Some(ExpireAt(at)) });
+        let large = Large::of(fields);
+        assert_eq!(large.deadlines.counts.len(), 1000);
+        assert_eq!(large.deadlines.due_hashes(500).count(), 1, "they were made to collide");
+        let mut due: Vec<u64> = Vec::new();
+        large.each_due(500, |_, field| {
+            due.extend(field.deadline.map(|at| at.0));
+            true
+        });
+        due.sort_unstable();
+        assert_eq!(due, (1..=500).collect::<Vec<_>>());
+        assert_eq!(large.due_ranks(500).len(), 500);
+        assert_eq!((large.due_count(500), large.due_count(2000)), (500, 1000));
     }
 }

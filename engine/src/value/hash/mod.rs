@@ -18,7 +18,7 @@
 //! |---|---|---|
 //! | get, set, remove, deadline of a field | O(n) | O(log n) |
 //! | number of fields, next deadline | O(1) | O(1) |
-//! | number of visible fields | O(1), O(n) when some are due | O(1 + due) |
+//! | number of visible fields | O(1), O(n) when some are due | O(1 + due), O(1) when none is left |
 //! | random field | O(n) | O(log n + due) |
 //! | all fields | O(n) | O(n) |
 //! | scan | all at once | O(log n + count) |
@@ -145,6 +145,14 @@ impl HashValue {
         match &self.0 {
             Form::Packed(block) => block.fields().filter(|field| field.is_live(now_ms)).count() as u64,
             Form::Large(large) => large.tree.len() - large.due_count(now_ms),
+        }
+    }
+
+    /// Whether more than `max` fields are visible; looks at about as many.
+    fn has_more_live_than(&self, max: u64, now_ms: u64) -> bool {
+        match &self.0 {
+            Form::Packed(_) => self.live_len(now_ms) > max,
+            Form::Large(large) => large.has_more_live_than(max, now_ms),
         }
     }
 

@@ -239,7 +239,7 @@ impl HashValue {
 
     /// The changes, with the answer whether they leave anything visible.
     pub(super) fn concluded(&self, changes: Changes, now_ms: u64) -> Changes {
-        let is_over = changes.removed > 0 && changes.removed == self.live_len(now_ms);
+        let is_over = changes.removed > 0 && !self.has_more_live_than(changes.removed, now_ms);
         Changes { is_over, ..changes }
     }
 }

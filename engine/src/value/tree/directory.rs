@@ -84,7 +84,7 @@ impl Block {
 }
 
 /// All leaves of a tree, in order.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub(super) struct Directory {
     blocks: Vec<Block>,
     /// First prefix of each block.
@@ -96,6 +96,24 @@ pub(super) struct Directory {
     data_bytes: usize,
     /// Buffers of leaves and arrays of blocks.
     heap_bytes: usize,
+}
+
+/// A copy has none of the spare room of the original's arrays, and does not count it.
+impl Clone for Directory {
+    fn clone(&self) -> Self {
+        let arrays = |blocks: &[Block]| blocks.iter().map(Block::heap_bytes).sum::<usize>();
+        let blocks = self.blocks.clone();
+        let heap_bytes = self.heap_bytes - arrays(&self.blocks) + arrays(&blocks);
+        Directory {
+            blocks,
+            firsts: self.firsts.clone(),
+            sums: self.sums.clone(),
+            len: self.len,
+            leaf_count: self.leaf_count,
+            data_bytes: self.data_bytes,
+            heap_bytes,
+        }
+    }
 }
 
 impl Directory {

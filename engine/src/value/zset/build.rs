@@ -1,10 +1,11 @@
 //! Values made from scratch: results of STORE commands, of unions, and of decoded dumps.
 //!
 //! Members go into one arena; a hash table over it finds those that are there. O(n log n) in all, for
-//! the sort at the end.
+//! the sort at the end. The table's hashes are keyed: whoever knows no key cannot make members collide.
+
+use std::hash::{BuildHasher, RandomState};
 
 use hashbrown::HashTable;
-use xxhash_rust::xxh3::xxh3_64;
 
 use super::large::Large;
 use super::score::order_key;
@@ -16,8 +17,16 @@ use crate::value::packed::Packed;
 pub struct Builder {
     members: Vec<u8>,
     entries: Vec<Entry>,
-    index: HashTable<usize>,
+    index: HashTable<Slot>,
+    keys: RandomState,
     longest: usize,
+}
+
+/// The hash of a member, and its place in `entries`.
+#[derive(Clone, Copy)]
+struct Slot {
+    hash: u64,
+    at: usize,
 }
 
 /// A member's place in the arena, and its score.
@@ -63,17 +72,18 @@ impl Builder {
     /// Adds a member, or changes its score to what `combine` makes of the old one and this. All
     /// elements of the builder must have come this way.
     pub fn merge(&mut self, member: &[u8], score: f64, combine: impl FnOnce(f64, f64) -> f64) {
+        let hash = self.keys.hash_one(member);
         let Builder { members, entries, index, .. } = self;
-        let found = index.find(xxh3_64(member), |at| entries[*at].member(members) == member);
-        if let Some(at) = found {
-            let entry = &mut entries[*at];
+        let found = index
+            .find(hash, |slot| slot.hash == hash && entries[slot.at].member(members) == member)
+            .and_then(|slot| entries.get_mut(slot.at));
+        if let Some(entry) = found {
             entry.score = combine(entry.score, score);
             return;
         }
         self.push(member, score);
-        let Builder { members, entries, index, .. } = self;
-        let at = entries.len() - 1;
-        index.insert_unique(xxh3_64(member), at, |at| xxh3_64(entries[*at].member(members)));
+        let at = self.entries.len() - 1;
+        self.index.insert_unique(hash, Slot { hash, at }, |slot| slot.hash);
     }
 
     /// The value: packed if it is within the limits.
@@ -96,5 +106,35 @@ impl Builder {
             Form::Large(Box::new(Large::from_sorted(elements).expect("no member was pushed twice")))
         };
         ZSetValue { form }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    /// XXH3 multiplies words of its input with a secret that is public: where a word equals that of the secret
+    /// the next one does not matter. 200,000 such members kept a union busy for a minute.
+    #[test]
+    fn members_made_to_collide_do_not() {
+        const SECRET_WORD: [u8; 8] = [0xb8, 0xfe, 0x6c, 0x39, 0x23, 0xa4, 0x4b, 0xbe];
+        let members: Vec<[u8; 32]> = (0..1000u64)
+            .map(|n| {
+                let mut member = [0; 32];
+                member[..8].copy_from_slice(&SECRET_WORD);
+                member[8..16].copy_from_slice(&n.to_le_bytes());
+                member
+            })
+            .collect();
+        let plain: HashSet<u64> = members.iter().map(|member| xxhash_rust::xxh3::xxh3_64(member)).collect();
+        assert_eq!(plain.len(), 1, "they were made to collide");
+        let mut builder = Builder::new();
+        members.iter().for_each(|member| builder.merge(member, 1.0, |a, b| a + b));
+        members.iter().for_each(|member| builder.merge(member, 2.0, |a, b| a + b));
+        let hashes: HashSet<u64> = builder.index.iter().map(|slot| slot.hash).collect();
+        assert_eq!((builder.len(), hashes.len()), (1000, 1000));
+        assert!(builder.entries.iter().all(|entry| entry.score == 3.0));
     }
 }

@@ -4,6 +4,7 @@
 //! had when the command came, however often it runs until then.
 
 use std::any::Any;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -270,16 +271,19 @@ pub(super) fn xreadgroup(
             }
         }
     }
-    while !all.is_empty() {
-        let mut first = all.remove(0);
-        all.retain(|other| {
-            let is_same = other.key == first.key;
-            first.edit.extend_from_slice(if is_same { &other.edit } else { &[] });
-            !is_same
-        });
-        let is_created = first.read.is_new_consumer;
+    // One edit for each key, however often it is named.
+    let mut edits: Vec<(&[u8], bool, Vec<u8>)> = Vec::with_capacity(all.len());
+    let mut places: HashMap<&[u8], usize> = HashMap::new();
+    for served in all {
+        let place = *places.entry(served.key).or_insert(edits.len());
+        match edits.get_mut(place) {
+            Some((_, _, edit)) => edit.extend_from_slice(&served.edit),
+            None => edits.push((served.key, served.read.is_new_consumer, served.edit)),
+        }
+    }
+    for (key, is_created, edit) in edits {
         ctx.set_operation(if is_created { Operation::XGroupCreateConsumer } else { Operation::XReadGroup });
-        ctx.edit(first.key, TypeTag::Stream, &first.edit)?;
+        ctx.edit(key, TypeTag::Stream, &edit)?;
     }
     Ok(())
 }
@@ -305,42 +309,70 @@ fn read_from(
     Ok(from)
 }
 
-/// Plans the read of every stream. One that is named twice is read in the state that the read before
-/// leaves, so that is made on a copy.
+/// Plans the read of every stream. One that is named again is read in the state that the reads before
+/// leave: those are made on one copy, each once.
 fn plan_reads<'a>(
     ctx: &mut Context<'_>,
     options: &ReadOptions<'a>,
     names: (&[u8], &[u8]),
     from: &[ReadFrom],
 ) -> Result<Vec<Served<'a>>, CommandError> {
-    let now_ms = ctx.now_ms();
-    let lane = options.wait.is_some().then(|| Lane::Group(Arc::from(names.0)));
-    let mut all: Vec<Served<'a>> = Vec::with_capacity(from.len());
-    for (key, from) in options.keys.iter().zip(from.iter().copied()) {
-        let Some(mut stream) = ctx.stream(key)? else { continue };
-        let mut copy = None;
-        for before in all.iter().filter(|before| before.key == key) {
-            let copy = copy.get_or_insert_with(|| stream.clone());
-            if copy.apply(&before.edit).is_err() {
-                return Err(errors::NO_SUCH_KEY);
-            }
+    let mut places: HashMap<&'a [u8], usize> = HashMap::new();
+    let mut mentions: Vec<(&'a [u8], Vec<usize>)> = Vec::new();
+    for (nth, key) in options.keys.iter().enumerate() {
+        let place = *places.entry(key).or_insert(mentions.len());
+        match mentions.get_mut(place) {
+            Some((_, of_key)) => of_key.push(nth),
+            None => mentions.push((key, vec![nth])),
         }
-        stream = copy.as_ref().unwrap_or(stream);
-        let mut edit = Vec::new();
-        let read = stream.plan_read_group(names, from, options.count, options.no_ack, now_ms, &mut edit);
-        let Some(read) = read else { continue };
-        let history = match from {
-            ReadFrom::New => Vec::new(),
-            ReadFrom::History(behind) => {
-                let held = stream.history(names, behind);
-                held.take(usize::try_from(read.count).unwrap_or(usize::MAX)).map(|(id, _)| id).collect()
-            }
-        };
-        let is_fresh = from == ReadFrom::New && read.count > 0;
-        if is_fresh && lane.as_ref().is_some_and(|lane| ctx.is_behind(key, lane)) {
-            continue;
-        }
-        all.push(Served { key, from, read, history, edit });
     }
-    Ok(all)
+    let mut all: Vec<(usize, Served<'a>)> = Vec::with_capacity(from.len());
+    for (key, of_key) in mentions {
+        let (mut copy, mut last): (Option<StreamValue>, Option<Vec<u8>>) = (None, None);
+        for nth in of_key {
+            let Some(from) = from.get(nth).copied() else { continue };
+            if let Some(edit) = last.take() {
+                let Some(stream) = ctx.stream(key)? else { continue };
+                let copy = copy.get_or_insert_with(|| stream.clone());
+                copy.apply(&edit).map_err(|_| errors::NO_SUCH_KEY)?;
+            }
+            if let Some(served) = plan_read(ctx, options, names, key, from, copy.as_ref())? {
+                last = Some(served.edit.clone());
+                all.push((nth, served));
+            }
+        }
+    }
+    all.sort_unstable_by_key(|(nth, _)| *nth);
+    Ok(all.into_iter().map(|(_, served)| served).collect())
+}
+
+/// Plans the read of one stream, or of a copy in the state that it has then.
+fn plan_read<'a>(
+    ctx: &mut Context<'_>,
+    options: &ReadOptions<'a>,
+    names: (&[u8], &[u8]),
+    key: &'a [u8],
+    from: ReadFrom,
+    copy: Option<&StreamValue>,
+) -> Result<Option<Served<'a>>, CommandError> {
+    let now_ms = ctx.now_ms();
+    let Some(stream) = ctx.stream(key)? else { return Ok(None) };
+    let stream = copy.unwrap_or(stream);
+    let mut edit = Vec::new();
+    let read = stream.plan_read_group(names, from, options.count, options.no_ack, now_ms, &mut edit);
+    let Some(read) = read else { return Ok(None) };
+    let history = match from {
+        ReadFrom::New => Vec::new(),
+        ReadFrom::History(behind) => {
+            let held = stream.history(names, behind);
+            held.take(usize::try_from(read.count).unwrap_or(usize::MAX)).map(|(id, _)| id).collect()
+        }
+    };
+    if from == ReadFrom::New && read.count > 0 && options.wait.is_some() {
+        let lane = Lane::Group(Arc::from(names.0));
+        if ctx.is_behind(key, &lane) {
+            return Ok(None);
+        }
+    }
+    Ok(Some(Served { key, from, read, history, edit }))
 }

@@ -526,7 +526,7 @@ fn getex(ctx: &mut Context<'_>, mut args: Args<'_>, reply: &mut dyn ReplySink) -
 fn mget(ctx: &mut Context<'_>, args: Args<'_>, reply: &mut dyn ReplySink) -> CommandResult {
     reply.array(args.remaining());
     for key in args {
-        let found = ctx.lookup(key)?;
+        let found = ctx.lookup_among(key, args)?;
         write_or_null(found.as_ref().and_then(StringRef::of).as_ref(), reply);
     }
     Ok(())
@@ -780,6 +780,7 @@ impl LcsOptions {
 fn lcs(ctx: &mut Context<'_>, mut args: Args<'_>, reply: &mut dyn ReplySink) -> CommandResult {
     let keys = [args.key()?, args.key()?];
     // Both, before the options are read: a wrong type is the first thing Redis complains about.
+    ctx.gather(keys.into_iter())?;
     let mut texts = [Vec::new(), Vec::new()];
     for (key, text) in keys.into_iter().zip(&mut texts) {
         let Some(found) = ctx.lookup(key)? else { continue };

@@ -242,7 +242,10 @@ fn random_numbers_repeat() {
 fn an_error_in_the_returned_call_has_its_place() {
     let script = "return redis.call('wrong')";
     let text = eval(script);
-    assert!(text.ends_with(&format!("script: {}, on @user_script:1.", super::super::sha1_hex(script.as_bytes()))), "{text}");
+    assert!(
+        text.ends_with(&format!("script: {}, on @user_script:1.", super::super::sha1_hex(script.as_bytes()))),
+        "{text}"
+    );
     assert!(eval("return cjson.decode('[')").contains("user_script:1: Expected"));
 }
 

@@ -86,7 +86,8 @@ impl Caller for FakeCaller {
     }
 }
 
-pub const LIMITS: Limits = Limits { memory_max: 64 << 20, busy_after: Some(Duration::from_millis(5)), here_max: None };
+pub const LIMITS: Limits =
+    Limits { memory_max: 64 << 20, busy_after: Some(Duration::from_millis(5)), here_max: None };
 
 /// An interpreter and what it reports to.
 pub struct Fixture {

@@ -160,7 +160,11 @@ fn a_script_that_runs_for_long_is_to_go_on_elsewhere() {
     let mut fixture = Fixture::new();
     let limits = Limits { busy_after: None, here_max: Some(Duration::from_millis(5)), ..LIMITS };
     fixture.interpreter.set_limits(limits).unwrap();
-    for code in ["while true do end", "while true do redis.call('ping') end", "pcall(function() while true do end end)"] {
+    for code in [
+        "while true do end",
+        "while true do redis.call('ping') end",
+        "pcall(function() while true do end end)",
+    ] {
         let error = fixture.run(code, &[], &[]).unwrap_err();
         assert_eq!(error.cause(), Cause::TooLong, "{code}: {error:?}");
     }

@@ -466,3 +466,23 @@ proptest! {
         tree.check();
     }
 }
+
+/// A copy counted the spare room of the original's arrays as its own, also when nothing was left in it.
+#[test]
+fn a_copy_counts_only_memory_that_it_has() {
+    let mut tree = Tree::<Bytes>::new();
+    for n in 0..5_000u32 {
+        let element = n.to_be_bytes().repeat(20);
+        let place = find(&tree, &element).unwrap_err();
+        tree.insert(place, &element);
+    }
+    let mut copy = tree.clone();
+    copy.check();
+    assert_eq!(copy.data_bytes(), tree.data_bytes());
+    assert!(copy.heap_bytes() < tree.heap_bytes(), "there was spare room");
+    while !copy.is_empty() {
+        copy.remove(copy.start());
+    }
+    copy.check();
+    assert!(copy.heap_bytes() < 100_000, "{}", copy.heap_bytes());
+}
