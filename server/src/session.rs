@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 use crate::blocking::{Block, Claim, Waiter};
 use crate::config::Config;
 use crate::dispatch::context::Resume;
-use crate::dispatch::multi::{Multi, WatchList};
+use crate::dispatch::queue::{Multi, WatchList};
 
 /// The version of RESP a client speaks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -15,7 +15,7 @@ use crate::clients::{ClientRegistry, Pause};
 use crate::clock;
 use crate::config::ConfigStore;
 use crate::descriptors::Descriptors;
-use crate::dispatch::multi::Watches;
+use crate::dispatch::queue::Watches;
 use crate::latency::LatencyMonitor;
 use crate::logging::{self, LevelHandle};
 use crate::session::Session;

@@ -72,22 +72,13 @@ pub fn execute(
         Ok(command) => command,
         Err(error) => {
             session.is_aborted = speaks_http(session, argv);
-            multi::abort(session);
-            fail(worker, session, error, mark, reply);
-            finish(session, mark, reply);
-            return Step::Done;
+            return refuse(worker, session, error, mark, reply);
         }
     };
     if let Err(error) = admit(session, command, argv) {
         worker.stats.commands.reject(command.id);
-        let error = match multi::is_exec(command) {
-            true => multi::give_up(session, &error),
-            false => error,
-        };
-        multi::abort(session);
-        fail(worker, session, error, mark, reply);
-        finish(session, mark, reply);
-        return Step::Done;
+        let error = if multi::is_exec(command) { multi::give_up(session, &error) } else { error };
+        return refuse(worker, session, error, mark, reply);
     }
     let is_exec = session.multi.is_some() && multi::is_exec(command);
     let flags = if is_exec { multi::flags(session) } else { command.spec.flags };
@@ -96,35 +87,22 @@ pub fn execute(
     }
     if session.multi.is_some() && !command.spec.flags.has(Flags::UNQUEUED) {
         session.handle.last_command.store(command.id, Relaxed);
-        match multi::enqueue(state, session, command, argv) {
-            Ok(()) => reply.simple("QUEUED"),
-            Err(error) => {
-                worker.stats.commands.reject(command.id);
-                fail(worker, session, error, mark, reply);
-            }
+        if let Err(error) = multi::enqueue(state, session, command, argv) {
+            worker.stats.commands.reject(command.id);
+            return refuse(worker, session, error, mark, reply);
         }
+        reply.simple("QUEUED");
         finish(session, mark, reply);
         return Step::Done;
     }
     let is_fast = command.spec.flags.has(Flags::FAST);
     worker.stopwatch.before(&worker.stats, command.id, is_fast);
-    let result = loop {
-        let outcome = match slow_down(state, session, flags) {
-            Ok(None) if is_exec => multi::attempt(state, worker, session, command, reply),
-            Ok(None) => attempt(state, worker, session, command, argv, reply),
-            Ok(Some(wait)) => Outcome::Again(Some(wait)),
-            Err(error) if is_exec => Outcome::Done(Err(multi::give_up(session, &error))),
-            Err(error) => Outcome::Done(Err(error)),
-        };
-        match outcome {
-            Outcome::Done(result) => break result,
-            Outcome::Again(wait) => {
-                reply.rewind(mark);
-                if let Some(wait) = wait {
-                    worker.stopwatch.pause();
-                    return Step::Wait(wait);
-                }
-            }
+    let rounds = rounds(state, worker, session, command, argv, flags, is_exec, mark, reply);
+    let result = match rounds {
+        Ok(result) => result,
+        Err(wait) => {
+            worker.stopwatch.pause();
+            return Step::Wait(wait);
         }
     };
     if session.resume.is_some() {
@@ -146,6 +124,54 @@ pub fn execute(
     if let Some(micros) = worker.stopwatch.after(&worker.stats, &session.config, is_fast, is_last) {
         note_slow(state, session, command, argv, micros);
     }
+    finish(session, mark, reply);
+    Step::Done
+}
+
+/// Runs the command until it is done or has to wait. Flags are those of all that it will do.
+#[inline]
+#[expect(clippy::too_many_arguments, reason = "the parts of one call, used nowhere else")]
+fn rounds(
+    state: &Arc<ServerState>,
+    worker: &Worker,
+    session: &mut Session,
+    command: &'static Command,
+    argv: Argv<'_>,
+    flags: Flags,
+    is_exec: bool,
+    mark: Mark,
+    reply: &mut dyn ReplySink,
+) -> Result<CommandResult, Wait> {
+    loop {
+        let outcome = match slow_down(state, session, flags) {
+            Ok(None) if is_exec => multi::attempt(state, worker, session, command, reply),
+            Ok(None) => attempt(state, worker, session, command, argv, reply),
+            Ok(Some(wait)) => Outcome::Again(Some(wait)),
+            Err(error) if is_exec => Outcome::Done(Err(multi::give_up(session, &error))),
+            Err(error) => Outcome::Done(Err(error)),
+        };
+        match outcome {
+            Outcome::Done(result) => return Ok(result),
+            Outcome::Again(wait) => {
+                reply.rewind(mark);
+                if let Some(wait) = wait {
+                    return Err(wait);
+                }
+            }
+        }
+    }
+}
+
+/// A command that was not run; MULTI's queue is worth nothing then.
+fn refuse(
+    worker: &Worker,
+    session: &mut Session,
+    error: CommandError,
+    mark: Mark,
+    reply: &mut dyn ReplySink,
+) -> Step {
+    multi::abort(session);
+    fail(worker, session, error, mark, reply);
     finish(session, mark, reply);
     Step::Done
 }
