@@ -16,8 +16,7 @@ use tokio::sync::Notify;
 use crate::blocking::{Block, Claim, Waiter};
 use crate::config::Config;
 use crate::dispatch::context::Resume;
-use crate::dispatch::moved::Done;
-use crate::dispatch::multi::{Multi, WatchList};
+use crate::dispatch::queue::{Multi, WatchList};
 
 /// The version of RESP a client speaks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -75,7 +74,7 @@ pub struct Session {
     /// What WATCH watches.
     pub watched: WatchList,
     /// The command ran elsewhere and is done.
-    pub moved: Option<Box<Done>>,
+    pub moved: Option<Box<MovedReply>>,
 }
 
 impl Session {
@@ -146,6 +145,41 @@ impl Session {
         self.watched.clear();
         self.handle.no_evict.store(false, Relaxed);
         self.handle.labels.lock().name.clear();
+    }
+}
+
+/// What a command that ran elsewhere ([`Session::stand_in`]) leaves to its connection.
+pub struct MovedReply {
+    /// The encoded reply.
+    pub reply: Vec<u8>,
+    pub gate: Option<Lsn>,
+    claim: Option<Claim>,
+    db: DbIndex,
+    protocol: Protocol,
+    reply_mode: ReplyMode,
+    close_after_reply: bool,
+}
+
+impl MovedReply {
+    /// Takes it from the session that stood in.
+    #[must_use]
+    pub fn new(reply: Vec<u8>, stand_in: &mut Session) -> Box<Self> {
+        Box::new(MovedReply {
+            reply,
+            gate: stand_in.gate.take(),
+            claim: stand_in.claim.take(),
+            db: stand_in.db,
+            protocol: stand_in.protocol,
+            reply_mode: stand_in.reply_mode,
+            close_after_reply: stand_in.close_after_reply,
+        })
+    }
+
+    /// Gives the client's session what the command changed.
+    pub fn settle(&mut self, session: &mut Session) {
+        (session.db, session.protocol, session.reply_mode) = (self.db, self.protocol, self.reply_mode);
+        session.close_after_reply |= self.close_after_reply;
+        session.claim = self.claim.take();
     }
 }
 

@@ -136,7 +136,8 @@ mod tests {
         // SAFETY: as above.
         let held = unsafe { Held::new(&store) };
         std::thread::scope(|scope| {
-            scope.spawn(|| assert!(store.shard(ShardId(0)).try_lock().is_none()));
+            let is_locked = scope.spawn(|| store.shard(ShardId(0)).try_lock().is_none());
+            assert!(is_locked.join().expect("it does not panic"));
             let waits = scope.spawn(|| matches!(store.lock(ShardId(0)), ShardGuard::Locked(_)));
             drop(held);
             drop(guards);

@@ -127,7 +127,8 @@ fn many_readers_of_one_cold_key_cause_one_read() {
         while rig
             .engine
             .store()
-            .lock(hash.shard)
+            .shard(hash.shard)
+            .lock()
             .fetches
             .values()
             .map(|slot| slot.waiters.len())

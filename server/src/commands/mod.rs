@@ -8,7 +8,6 @@ pub mod connection;
 pub mod debug;
 pub mod dump;
 pub mod expire;
-pub mod function;
 pub mod generic;
 pub mod geo;
 pub mod hash;

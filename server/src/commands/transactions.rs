@@ -1,10 +1,10 @@
-//! MULTI and what belongs to it. The queue itself is `dispatch::multi`.
+//! MULTI and what belongs to it. The queue is `dispatch::queue`, EXEC `dispatch::multi`.
 
 use std::sync::Arc;
 
 use crate::dispatch::args::Args;
 use crate::dispatch::context::Context;
-use crate::dispatch::multi::Multi;
+use crate::dispatch::queue::Multi;
 use crate::dispatch::reply::{CommandResult, ReplySink};
 use crate::dispatch::reply_errors as errors;
 use crate::dispatch::spec::{Arity, CommandSpec, Flags, Group, Keys};

@@ -12,6 +12,7 @@
 
 mod blocked;
 mod input;
+mod moved;
 pub mod output;
 pub mod stream;
 
@@ -225,6 +226,7 @@ impl Connection {
             loop {
                 match self.execute_one(index, position) {
                     Step::Done => break,
+                    Step::Wait(context::Wait::MoveOn) => self.move_on(index).await?,
                     Step::Wait(wait) => {
                         if wait.is_fetch() && prefetched.is_none() {
                             prefetched = self.prefetch(index + 1..count);

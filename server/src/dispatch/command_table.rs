@@ -30,7 +30,7 @@ const FAMILIES: &[&[CommandSpec]] = &[
     commands::expire::COMMANDS,
     commands::transactions::COMMANDS,
     commands::scripting::COMMANDS,
-    commands::function::COMMANDS,
+    commands::scripting::function::COMMANDS,
     commands::connection::COMMANDS,
     commands::admin::COMMANDS,
     commands::command::COMMANDS,

@@ -26,7 +26,6 @@ use tokio::task::JoinHandle;
 use super::args::Argv;
 use super::command_table::table;
 pub use super::command_table::{Command, CommandTable};
-use super::moved::Moved;
 use super::reply::CommandError;
 use super::reply_errors;
 use crate::blocking::{Block, Lane};
@@ -77,10 +76,8 @@ pub enum Wait {
     Unpaused,
     /// The end of a script that holds a lock, or the moment from which it counts as busy.
     Script,
-    /// The command is to begin anew on a thread of its own.
+    /// The command is to begin anew on a thread of its own; the connection sees to it.
     MoveOn,
-    /// That thread.
-    Moved(Box<Moved>),
 }
 
 /// What an interrupted command keeps until it is done.
@@ -165,7 +162,6 @@ impl Wait {
             Wait::Unpaused => state.pause.until_over().await,
             Wait::Script => until_scripts_let_go(state).await,
             Wait::MoveOn => {}
-            Wait::Moved(moved) => session.moved = moved.run(state).await,
         }
     }
 }
@@ -423,7 +419,7 @@ impl<'c> Context<'c> {
     }
 
     /// Interrupts the command, to begin anew on a thread of its own.
-    pub(super) fn move_on(&mut self) -> CommandError {
+    pub fn move_on(&mut self) -> CommandError {
         self.interrupt(Wait::MoveOn)
     }
 

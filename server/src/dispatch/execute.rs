@@ -27,14 +27,14 @@ use lux_engine::wal::FsyncPolicy;
 use super::args::{Args, Argv};
 use super::command_table::{Command, table};
 use super::context::{Context, Resume, Wait};
-use super::moved::Moved;
 use super::multi;
+use super::queue::looks_around;
 use super::reply::{CommandError, CommandResult, Mark, ReplySink};
 use super::reply_errors;
-use super::script;
 use super::spec::{Flags, Keys};
 use crate::blocking::{Block, Unblock};
 use crate::clock;
+use crate::scripting::Kind;
 use crate::session::{ReplyMode, Session};
 use crate::slowlog;
 use crate::state::{ServerState, Worker};
@@ -74,35 +74,21 @@ pub fn execute(
         Ok(command) => command,
         Err(error) => {
             session.is_aborted = speaks_http(session, argv);
-            multi::abort(session);
-            fail(worker, session, error, mark, reply);
-            finish(session, mark, reply);
-            return Step::Done;
+            return refuse(worker, session, error, mark, reply);
         }
     };
     if let Err(error) = admit(session, command, argv) {
         worker.stats.commands.reject(command.id);
-        let error = match multi::is_exec(command) {
-            true => multi::give_up(session, &error),
-            false => error,
-        };
-        multi::abort(session);
-        fail(worker, session, error, mark, reply);
-        finish(session, mark, reply);
-        return Step::Done;
+        let error = if multi::is_exec(command) { multi::give_up(session, &error) } else { error };
+        return refuse(worker, session, error, mark, reply);
     }
     let is_exec = session.multi.is_some() && multi::is_exec(command);
     let heeds_scripts = worker.serves_clients && !command.spec.flags.has(Flags::ALLOW_BUSY);
     if state.scripts.runs.is_busy() && heeds_scripts {
         worker.stats.commands.reject(command.id);
-        let mut error = script::busy_error(state);
-        if is_exec {
-            error = multi::give_up(session, &error);
-        }
-        multi::abort(session);
-        fail(worker, session, error, mark, reply);
-        finish(session, mark, reply);
-        return Step::Done;
+        let error = busy_error(state);
+        let error = if is_exec { multi::give_up(session, &error) } else { error };
+        return refuse(worker, session, error, mark, reply);
     }
     let flags = if is_exec { multi::flags(session) } else { command.spec.flags };
     if session.waiter.is_none() && state.pause.holds(flags) {
@@ -110,41 +96,25 @@ pub fn execute(
     }
     if session.multi.is_some() && !command.spec.flags.has(Flags::UNQUEUED) {
         session.handle.last_command.store(command.id, Relaxed);
-        match multi::enqueue(state, session, command, argv) {
-            Ok(()) => reply.simple("QUEUED"),
-            Err(error) => {
-                worker.stats.commands.reject(command.id);
-                fail(worker, session, error, mark, reply);
-            }
+        if let Err(error) = multi::enqueue(state, session, command, argv) {
+            worker.stats.commands.reject(command.id);
+            return refuse(worker, session, error, mark, reply);
         }
+        reply.simple("QUEUED");
         finish(session, mark, reply);
         return Step::Done;
     }
-    if state.engine.store().has_long() && heeds_scripts && multi::looks_around(command) {
+    if state.engine.store().has_long() && heeds_scripts && looks_around(command) {
         return Step::Wait(Wait::Script);
     }
     let is_fast = command.spec.flags.has(Flags::FAST);
     worker.stopwatch.before(&worker.stats, command.id, is_fast);
-    let result = loop {
-        let outcome = match slow_down(state, session, flags) {
-            Ok(None) if is_exec => multi::attempt(state, worker, session, command, reply),
-            Ok(None) => attempt(state, worker, session, command, argv, reply),
-            Ok(Some(wait)) => Outcome::Again(Some(wait)),
-            Err(error) if is_exec => Outcome::Done(Err(multi::give_up(session, &error))),
-            Err(error) => Outcome::Done(Err(error)),
-        };
-        match outcome {
-            Outcome::Done(result) => break result,
-            Outcome::Again(wait) => {
-                reply.rewind(mark);
-                if let Some(wait) = wait {
-                    worker.stopwatch.pause();
-                    return Step::Wait(match wait {
-                        Wait::MoveOn => Wait::Moved(Moved::new(state, session, argv)),
-                        wait => wait,
-                    });
-                }
-            }
+    let rounds = rounds(state, worker, session, command, argv, flags, is_exec, mark, reply);
+    let result = match rounds {
+        Ok(result) => result,
+        Err(wait) => {
+            worker.stopwatch.pause();
+            return Step::Wait(wait);
         }
     };
     if session.resume.is_some() {
@@ -166,6 +136,54 @@ pub fn execute(
     if let Some(micros) = worker.stopwatch.after(&worker.stats, &session.config, is_fast, is_last) {
         note_slow(state, session, command, argv, micros);
     }
+    finish(session, mark, reply);
+    Step::Done
+}
+
+/// Runs the command until it is done or has to wait. Flags are those of all that it will do.
+#[inline]
+#[expect(clippy::too_many_arguments, reason = "the parts of one call, used nowhere else")]
+fn rounds(
+    state: &Arc<ServerState>,
+    worker: &Worker,
+    session: &mut Session,
+    command: &'static Command,
+    argv: Argv<'_>,
+    flags: Flags,
+    is_exec: bool,
+    mark: Mark,
+    reply: &mut dyn ReplySink,
+) -> Result<CommandResult, Wait> {
+    loop {
+        let outcome = match slow_down(state, session, flags) {
+            Ok(None) if is_exec => multi::attempt(state, worker, session, command, reply),
+            Ok(None) => attempt(state, worker, session, command, argv, reply),
+            Ok(Some(wait)) => Outcome::Again(Some(wait)),
+            Err(error) if is_exec => Outcome::Done(Err(multi::give_up(session, &error))),
+            Err(error) => Outcome::Done(Err(error)),
+        };
+        match outcome {
+            Outcome::Done(result) => return Ok(result),
+            Outcome::Again(wait) => {
+                reply.rewind(mark);
+                if let Some(wait) = wait {
+                    return Err(wait);
+                }
+            }
+        }
+    }
+}
+
+/// A command that was not run; MULTI's queue is worth nothing then.
+fn refuse(
+    worker: &Worker,
+    session: &mut Session,
+    error: CommandError,
+    mark: Mark,
+    reply: &mut dyn ReplySink,
+) -> Step {
+    multi::abort(session);
+    fail(worker, session, error, mark, reply);
     finish(session, mark, reply);
     Step::Done
 }
@@ -192,6 +210,14 @@ pub fn give_up(
     // The time was spent waiting: nothing for SLOWLOG.
     let _ = worker.stopwatch.after(&worker.stats, &session.config, false, true);
     finish(session, mark, reply);
+}
+
+/// What others are told while a script is busy.
+fn busy_error(state: &ServerState) -> CommandError {
+    match state.scripts.runs.busy_kind() {
+        Some(Kind::Function) => reply_errors::BUSY_FUNCTION,
+        _ => reply_errors::BUSY_SCRIPT,
+    }
 }
 
 /// Whether the request is a line of HTTP: a page in somebody's browser tries to reach the server.

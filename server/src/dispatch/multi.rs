@@ -1,4 +1,4 @@
-//! MULTI's queue, EXEC and what WATCH watches.
+//! EXEC, and whatever runs several commands in one transaction.
 //!
 //! EXEC is one transaction of several commands: the shards of all keys in the queue are locked together, what
 //! is on disk of them is fetched in one batch before, each command sees those before it, and one record has
@@ -9,133 +9,29 @@
 //! Commands that name no keys and look at the keyspace (DBSIZE, KEYS, INFO) have all shards locked.
 //!
 //! [`Context::call`] runs one command of several in their transaction; scripts use it too.
-//!
-//! WATCH notes what was seen of a key ([`Sight`]). EXEC looks again under its locks. That costs those who
-//! change keys nothing, an eviction changes nothing, and an expiry, a flush or a swap shows.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Instant;
 
 use lux_engine::Engine;
 use lux_engine::checkpoint::keeper::Pressure;
 use lux_engine::ids::DbIndex;
-use lux_engine::keyspace::watch::Touch;
-use lux_engine::txn::{CommitError, Committed, Interrupt, Mode, Sight, Txn};
+use lux_engine::txn::{CommitError, Committed, Txn};
 use lux_engine::wal::effect::Operation;
-use parking_lot::Mutex;
 
-use super::args::{Args, Argv, parse_int};
+use super::args::{Args, Argv};
 use super::command_table::Command;
 use super::context::{Context, Resume, Wait};
 use super::execute::{Buffers, Outcome, note_commit, note_slow, wait_for};
+use super::queue::{Multi, Ran, WatchList, looks_around};
 use super::reply::{CommandError, ReplySink};
 use super::reply_errors;
-use super::spec::{Flags, Group};
+use super::spec::Flags;
 use crate::session::{Protocol, Session};
 use crate::state::{ServerState, Worker};
-
-/// Bytes of all arguments that one queue may hold.
-const BYTES_MAX: usize = 1 << 30;
-
-/// The queue of one client.
-#[derive(Default)]
-pub struct Multi {
-    bytes: Vec<u8>,
-    ranges: Vec<(u32, u32)>,
-    commands: Vec<Queued>,
-    /// A command could not be queued: EXEC refuses.
-    is_aborted: bool,
-}
-
-struct Queued {
-    command: &'static Command,
-    /// Its first argument's number in the ranges, and the one behind its last.
-    first: usize,
-    end: usize,
-}
-
-impl Multi {
-    /// Number of commands.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.commands.len()
-    }
-
-    /// Whether there are no commands.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.commands.is_empty()
-    }
-
-    fn push(&mut self, command: &'static Command, argv: Argv<'_>) -> Result<(), CommandError> {
-        let len: usize = argv.iter().map(<[u8]>::len).sum();
-        if self.bytes.len() + len > BYTES_MAX {
-            return Err(reply_errors::MULTI_TOO_LARGE);
-        }
-        let first = self.ranges.len();
-        for arg in argv.iter() {
-            self.ranges.push((self.bytes.len() as u32, arg.len() as u32));
-            self.bytes.extend_from_slice(arg);
-        }
-        self.commands.push(Queued { command, first, end: self.ranges.len() });
-        Ok(())
-    }
-
-    fn argv(&self, queued: &Queued) -> Argv<'_> {
-        Argv::new(&self.bytes, &self.ranges).slice(queued.first, queued.end)
-    }
-
-    /// The flags that decide whether EXEC may run now: what any command needs.
-    fn flags(&self) -> Flags {
-        let mut flags = Flags::NONE;
-        for flag in [Flags::DENY_OOM, Flags::WRITE, Flags::MAY_REPLICATE] {
-            if self.commands.iter().any(|queued| queued.command.spec.flags.has(flag)) {
-                flags = flags.with(flag);
-            }
-        }
-        let mut writes = self.commands.iter().map(|q| q.command.spec.flags).filter(|f| f.has(Flags::WRITE));
-        let only_removes = flags.has(Flags::WRITE) && writes.all(|flags| flags.has(Flags::RESERVE));
-        if only_removes { flags.with(Flags::RESERVE) } else { flags }
-    }
-
-    /// Which shards are locked.
-    fn mode(&self) -> Mode {
-        match () {
-            () if self.commands.iter().any(|queued| looks_around(queued.command)) => Mode::All,
-            () if self.flags().has(Flags::RESERVE) => Mode::Reserve,
-            () => Mode::Keys,
-        }
-    }
-
-    /// All keys of the queue and their databases, as far as they can be told.
-    fn keys(&self, mut db: DbIndex) -> Vec<(DbIndex, &[u8])> {
-        let (mut keys, mut indexes) = (Vec::new(), Vec::new());
-        for queued in &self.commands {
-            let (argv, spec) = (self.argv(queued), queued.command.spec);
-            if spec.name == "SELECT"
-                && let Some(index) = argv.get(1).and_then(parse_int).and_then(|n| u8::try_from(n).ok())
-            {
-                db = DbIndex(index.min(lux_engine::DATABASE_COUNT as u8 - 1));
-            }
-            indexes.clear();
-            spec.keys.find(argv, &mut indexes);
-            keys.extend(indexes.iter().filter_map(|index| argv.get(*index)).map(|key| (db, key)));
-        }
-        keys
-    }
-}
-
-/// Whether a command looks at the keyspace otherwise than by its keys, or may.
-pub(super) fn looks_around(command: &Command) -> bool {
-    let spec = command.spec;
-    let is_aside =
-        matches!(spec.group, Group::Connection | Group::Scripting | Group::PubSub | Group::Transactions);
-    spec.keys.is_none() && !is_aside || spec.flags.has(Flags::ALL_SHARDS)
-}
 
 /// Whether the command is EXEC.
 pub(super) fn is_exec(command: &Command) -> bool {
@@ -151,7 +47,7 @@ pub(super) fn flags(session: &Session) -> Flags {
 /// Notes that a command could not be queued.
 pub(super) fn abort(session: &mut Session) {
     if let Some(multi) = &mut session.multi {
-        **multi = Multi { is_aborted: true, ..Multi::default() };
+        **multi = Multi::aborted();
     }
 }
 
@@ -162,11 +58,12 @@ pub(super) fn enqueue(
     command: &'static Command,
     argv: Argv<'_>,
 ) -> Result<(), CommandError> {
-    // A queue takes memory, whatever is in it.
+    // A queue takes memory, whatever is in it; more than this no commit could hold either.
+    let bytes_max = usize::try_from(state.engine.keeper().maxmemory.load(Relaxed) / 4).unwrap_or(usize::MAX);
     let queued = match state.engine.pressure() {
         Pressure::Refuse => Err(reply_errors::OOM),
         _ => match &mut session.multi {
-            Some(multi) if !multi.is_aborted => multi.push(command, argv),
+            Some(multi) if !multi.is_aborted => multi.push(command, argv, bytes_max),
             _ => Ok(()),
         },
     };
@@ -269,13 +166,6 @@ enum End {
     Again(Option<Wait>),
 }
 
-/// How one of several commands went.
-pub struct Ran {
-    pub time: Duration,
-    /// The error that is its reply.
-    pub error: Option<Cow<'static, str>>,
-}
-
 #[expect(clippy::too_many_arguments, reason = "the parts of one call, used nowhere else")]
 fn run<'r>(
     state: &'r Arc<ServerState>,
@@ -369,6 +259,11 @@ impl Context<'_> {
         Ok(Ran { time: started.elapsed(), error })
     }
 
+    /// Counts a command that was called, for INFO. A script that runs again counts them again.
+    pub fn count(&self, command: &Command, ran: &Ran) {
+        count_one(self.worker, self.session, command, ran);
+    }
+
     fn plan_called(&mut self, argv: Argv<'_>, reply: &mut dyn ReplySink) -> Result<(), CommandError> {
         let (command, db) = (self.command, self.session.db);
         self.txn().begin_command(db, command.operation.unwrap_or(Operation::Set));
@@ -406,110 +301,12 @@ fn count(state: &ServerState, worker: &Worker, session: &Session, multi: &Multi,
     }
 }
 
-/// Counts one command for INFO.
-pub(super) fn count_one(worker: &Worker, session: &Session, command: &Command, ran: &Ran) {
+fn count_one(worker: &Worker, session: &Session, command: &Command, ran: &Ran) {
     let stats = &worker.stats;
     crate::stats::bump(&stats.commands_total, 1);
     stats.commands.add_calls(command.id, 1, ran.time, session.config.latency_tracking);
     if let Some(text) = &ran.error {
         stats.commands.fail(command.id);
         stats.count_error(text);
-    }
-}
-
-/// How many keys are watched, by whom.
-#[derive(Default)]
-pub struct Watches {
-    counts: Mutex<WatchCounts>,
-}
-
-#[derive(Default)]
-struct WatchCounts {
-    clients: usize,
-    keys: HashMap<(DbIndex, Arc<[u8]>), usize>,
-}
-
-impl Watches {
-    /// Clients that watch, and keys that are watched.
-    #[must_use]
-    pub fn totals(&self) -> (usize, usize) {
-        let counts = self.counts.lock();
-        (counts.clients, counts.keys.len())
-    }
-}
-
-/// The keys that one client watches.
-#[derive(Default)]
-pub struct WatchList {
-    entries: HashMap<(DbIndex, Arc<[u8]>), Sight>,
-    /// Somebody made a key that was missing.
-    touch: Arc<Touch>,
-    shared: Option<Arc<Watches>>,
-}
-
-impl WatchList {
-    /// Number of keys.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.entries.len()
-    }
-
-    /// Whether nothing is watched.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
-    }
-
-    /// Who makes a missing key that is watched touches this.
-    #[must_use]
-    pub fn touch(&self) -> &Arc<Touch> {
-        &self.touch
-    }
-
-    /// Watches a key of which this was seen, unless it is watched already.
-    pub fn add(&mut self, watches: &Arc<Watches>, db: DbIndex, key: &[u8], sight: Sight) {
-        let is_first = self.entries.is_empty();
-        let Entry::Vacant(entry) = self.entries.entry((db, Arc::from(key))) else { return };
-        let mut counts = watches.counts.lock();
-        counts.clients += usize::from(is_first);
-        *counts.keys.entry(entry.key().clone()).or_default() += 1;
-        drop(counts);
-        self.shared.get_or_insert_with(|| Arc::clone(watches));
-        entry.insert(sight);
-    }
-
-    /// Watches nothing any more.
-    pub fn clear(&mut self) {
-        let Some(shared) = self.shared.take() else { return };
-        self.touch = Arc::default();
-        let mut counts = shared.counts.lock();
-        counts.clients -= 1;
-        for (place, _) in self.entries.drain() {
-            if let Some(count) = counts.keys.get_mut(&place) {
-                *count -= 1;
-                if *count == 0 {
-                    counts.keys.remove(&place);
-                }
-            }
-        }
-    }
-
-    /// Whether all keys are as they were; the transaction has their locks.
-    fn are_unchanged(&self, txn: &mut Txn<'_>) -> Result<bool, Interrupt> {
-        if self.touch.is_touched() {
-            return Ok(false);
-        }
-        for ((db, key), sight) in &self.entries {
-            if !txn.is_unchanged(*db, key, *sight)? {
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    }
-}
-
-impl Drop for WatchList {
-    fn drop(&mut self) {
-        self.clear();
     }
 }

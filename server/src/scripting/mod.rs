@@ -46,7 +46,7 @@ pub use cache::{EVAL_SCRIPTS_MAX, Script, ScriptCache};
 pub use functions::{Libraries, Library, LibraryFunction, RestorePolicy};
 pub use interpreter::{Interpreter, Invocation};
 pub use run::{KillError, Kind, Running, Runs, WriteGate};
-pub use shared::Scripts;
+pub use shared::{Scripts, Slot};
 
 /// Runs the commands of one script, in its transaction.
 pub trait Caller {

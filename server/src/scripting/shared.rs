@@ -4,6 +4,7 @@
 //! the payload of FUNCTION DUMP, and replaces the file in one step before the client gets its reply. They are
 //! no part of the log: a library is code, belongs to no database, and no FLUSHALL takes it away.
 
+use std::cell::{RefCell, RefMut};
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -164,5 +165,37 @@ impl Scripts {
         file.sync_all()?;
         fs::rename(&new, &path)?;
         File::open(&self.dir)?.sync_all()
+    }
+}
+
+/// The interpreter of one worker thread.
+pub struct Slot {
+    pub interpreter: Interpreter,
+    /// [`Scripts::generation`] of what it compiled.
+    generation: u64,
+}
+
+impl Slot {
+    /// Lends a worker's interpreter; makes it for the first script.
+    ///
+    /// # Errors
+    /// When the limits leave too little memory.
+    pub fn lend<'w>(
+        slot: &'w RefCell<Option<Slot>>,
+        scripts: &Scripts,
+        limits: Limits,
+    ) -> Result<RefMut<'w, Slot>, ScriptError> {
+        let mut slot = slot.borrow_mut();
+        let generation = scripts.generation();
+        if slot.is_none() {
+            *slot = Some(Slot { interpreter: Interpreter::new(&scripts.runs, limits)?, generation });
+        }
+        let mut slot = RefMut::map(slot, |slot| slot.as_mut().expect("made above"));
+        if slot.generation != generation {
+            slot.interpreter.clear();
+            slot.generation = generation;
+        }
+        slot.interpreter.set_limits(limits)?;
+        Ok(slot)
     }
 }

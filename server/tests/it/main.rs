@@ -4,6 +4,7 @@
 //!   and against the servers whose behaviour it copies.
 //! - [`coverage`]: every command the server lists has a script, every subcommand a line in one.
 //! - [`kill9`]: concurrent writers, `kill -9`, and a checker that knows what was acknowledged.
+//! - [`isolation`]: nobody sees a part of an EXEC, on several threads, hot, cold and after a crash.
 //! - [`process`]: clean stops, refused starts.
 //! - [`long_reads`]: what reads much shows one moment.
 //! - [`blocking`]: crowds of clients that wait for keys, vanish, time out and crash.
@@ -18,6 +19,7 @@ mod blocking;
 mod client;
 mod clients;
 mod coverage;
+mod isolation;
 mod kill9;
 mod large_values;
 mod long_reads;

@@ -45,8 +45,8 @@ const SERVER: &[&[&str]] = &[
     ],
     &["descriptors"],
     &["storage"],
-    &["stats", "session", "blocking", "clients", "state"],
-    &["commands", "pubsub", "scripting", "acl", "admin"],
+    &["stats", "session", "blocking", "clients", "scripting", "state"],
+    &["commands", "pubsub", "acl", "admin"],
     &["dispatch"],
     &["connection"],
     &["listener", "server"],
@@ -56,7 +56,7 @@ const SERVER: &[&[&str]] = &[
 /// What the modules below it may use of `dispatch`: the vocabulary and the table that describes the
 /// commands, not the machinery that runs them.
 const DISPATCH_VOCABULARY: &[&str] =
-    &["spec", "args", "context", "reply", "reply_errors", "string_ref", "command_table"];
+    &["spec", "args", "context", "queue", "reply", "reply_errors", "string_ref", "command_table"];
 
 /// `from` names `to` at `line` of `path`.
 struct Edge<'s> {

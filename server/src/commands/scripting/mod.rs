@@ -1,4 +1,8 @@
-//! EVAL, EVALSHA and SCRIPT. How a script runs is `dispatch::script`, Lua itself `scripting`.
+//! EVAL, EVALSHA and SCRIPT; `function` has FCALL and FUNCTION. How a script runs is `run`, Lua itself
+//! [`crate::scripting`].
+
+pub mod function;
+mod run;
 
 use std::sync::Arc;
 
@@ -7,9 +11,9 @@ use crate::dispatch::args::{Args, Argv, parse_int};
 use crate::dispatch::context::Context;
 use crate::dispatch::reply::{CommandError, CommandResult, ReplySink};
 use crate::dispatch::reply_errors as errors;
-use crate::dispatch::script::{self, Call};
 use crate::dispatch::spec::{Arity, CommandSpec, Flags, Group, Keys};
 use crate::scripting::{Kind, Script};
+use run::Call;
 
 const RUNS: Flags = Flags::NOSCRIPT.with(Flags::STALE).with(Flags::CALLS);
 const RUNS_ANY: Flags = RUNS.with(Flags::MAY_REPLICATE);
@@ -102,7 +106,7 @@ const SUBCOMMANDS: &[CommandSpec] = &[
 ];
 
 /// The keys and arguments of EVAL or FCALL; `not_a_number` is the error of a count that is none.
-pub fn parse_call<'a>(
+fn parse_call<'a>(
     request: Argv<'a>,
     not_a_number: CommandError,
     is_read_only: bool,
@@ -132,7 +136,7 @@ fn eval(ctx: &mut Context<'_>, args: Args<'_>, reply: &mut dyn ReplySink) -> Com
         Some(script) => script,
         None => keep(ctx, body, false)?,
     };
-    script::eval(ctx, &script, &call, reply)
+    run::eval(ctx, &script, &call, reply)
 }
 
 /// `EVALSHA sha1 numkeys [key [key ...]] [arg [arg ...]]`
@@ -143,13 +147,13 @@ fn evalsha(ctx: &mut Context<'_>, args: Args<'_>, reply: &mut dyn ReplySink) -> 
     }
     let call = parse_call(args.argv(), errors::NOT_AN_INTEGER, is_read_only(ctx))?;
     let script = ctx.state.scripts.cache.lock().get(sha).ok_or(errors::NOSCRIPT)?;
-    script::eval(ctx, &script, &call, reply)
+    run::eval(ctx, &script, &call, reply)
 }
 
 /// Compiles a script and keeps it for EVALSHA.
 fn keep(ctx: &Context<'_>, body: &[u8], is_loaded: bool) -> Result<Arc<Script>, CommandError> {
-    let script = Arc::new(Script::parse(body).map_err(script::reply_of)?);
-    script::compile(ctx, &script)?;
+    let script = Arc::new(Script::parse(body).map_err(run::reply_of)?);
+    run::compile(ctx, &script)?;
     ctx.state.scripts.cache.lock().insert(&script, is_loaded);
     Ok(script)
 }
@@ -173,7 +177,7 @@ fn script_flush(ctx: &mut Context<'_>, args: Args<'_>, reply: &mut dyn ReplySink
 }
 
 /// Checks `[ASYNC | SYNC]`, which make no difference here.
-pub fn flush_mode(mut args: Args<'_>, error: CommandError) -> CommandResult {
+fn flush_mode(mut args: Args<'_>, error: CommandError) -> CommandResult {
     match (args.next(), args.remaining()) {
         (None, _) => Ok(()),
         (Some(word), 0) if word.eq_ignore_ascii_case(b"SYNC") || word.eq_ignore_ascii_case(b"ASYNC") => {
@@ -185,7 +189,7 @@ pub fn flush_mode(mut args: Args<'_>, error: CommandError) -> CommandResult {
 
 /// `SCRIPT KILL`
 fn script_kill(ctx: &mut Context<'_>, _: Args<'_>, reply: &mut dyn ReplySink) -> CommandResult {
-    script::kill(ctx, Kind::Eval)?;
+    run::kill(ctx, Kind::Eval)?;
     reply.ok();
     Ok(())
 }

@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use lux_engine::glob::{Case, is_match};
 
+use super::run;
+use super::{flush_mode, parse_call};
 use crate::admin::help;
-use crate::commands::scripting::{flush_mode, parse_call};
 use crate::dispatch::args::Args;
 use crate::dispatch::context::Context;
 use crate::dispatch::reply::{CommandError, CommandResult, ReplySink};
 use crate::dispatch::reply_errors as errors;
-use crate::dispatch::script;
 use crate::dispatch::spec::{Arity, CommandSpec, Flags, Group, Keys};
 use crate::scripting::{Kind, Library, RestorePolicy, ScriptError, Scripts};
 use crate::state::ServerState;
@@ -134,7 +134,7 @@ fn fcall(ctx: &mut Context<'_>, args: Args<'_>, reply: &mut dyn ReplySink) -> Co
     let (library, function) = libraries.function(name).ok_or(errors::NO_SUCH_FUNCTION)?;
     let is_read_only = ctx.command.spec.flags.has(Flags::READONLY);
     let call = parse_call(args.argv(), errors::BAD_NUMBER_OF_KEYS, is_read_only)?;
-    script::call(ctx, (library, &function.name, function.flags), &call, reply)
+    run::call(ctx, (library, &function.name, function.flags), &call, reply)
 }
 
 /// Changes the libraries on a blocking thread: code is run and files are written.
@@ -143,7 +143,7 @@ fn change<T: Send + 'static>(
     body: impl FnOnce(&Scripts) -> Result<T, ScriptError> + Send + 'static,
 ) -> Result<T, CommandError> {
     let state: Arc<ServerState> = Arc::clone(ctx.state);
-    ctx.offload(move || body(&state.scripts))?.map_err(script::reply_of)
+    ctx.offload(move || body(&state.scripts))?.map_err(run::reply_of)
 }
 
 /// `FUNCTION DELETE library-name`
@@ -173,7 +173,7 @@ fn function_flush(ctx: &mut Context<'_>, args: Args<'_>, reply: &mut dyn ReplySi
 
 /// `FUNCTION KILL`
 fn function_kill(ctx: &mut Context<'_>, _: Args<'_>, reply: &mut dyn ReplySink) -> CommandResult {
-    script::kill(ctx, Kind::Function)?;
+    run::kill(ctx, Kind::Function)?;
     reply.ok();
     Ok(())
 }

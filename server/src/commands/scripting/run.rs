@@ -10,38 +10,28 @@
 //! A script that ends by an error keeps what its commands did before, as in Redis.
 //!
 //! A script gets [`HERE_MAX`] on the thread that serves its client. One that takes longer begins anew on a
-//! thread of its own ([`super::moved`]), so that others can be served, told `BUSY`, and kill it.
+//! thread of its own, so that others can be served, told `BUSY`, and kill it.
 
-use std::cell::RefMut;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use lux_engine::checkpoint::keeper::Pressure;
 
-use super::args::Argv;
-use super::command_table::{Command, table};
-use super::context::Context;
-use super::multi;
-use super::reply::{CommandError, CommandResult, ReplySink};
-use super::reply_errors as errors;
-use super::spec::{Flags, Keys};
+use crate::dispatch::args::Argv;
+use crate::dispatch::command_table::{Command, table};
+use crate::dispatch::context::Context;
+use crate::dispatch::reply::{CommandError, CommandResult, ReplySink};
+use crate::dispatch::reply_errors as errors;
+use crate::dispatch::spec::{Flags, Keys};
 use crate::scripting::shebang::ScriptFlags;
 use crate::scripting::{
-    Called, Caller, Cause, Interpreter, Invocation, KillError, Kind, Library, Limits, Script, ScriptError,
+    Called, Caller, Cause, Interpreter, Invocation, KillError, Kind, Library, Limits, Script, ScriptError, Slot,
     WriteGate,
 };
-use crate::state::{ServerState, Worker};
 
 /// How long a script may run on a thread that serves clients.
 pub const HERE_MAX: Duration = Duration::from_millis(5);
-
-/// A worker's interpreter.
-pub struct Slot {
-    interpreter: Interpreter,
-    /// [`crate::scripting::Scripts::generation`] of what it compiled.
-    generation: u64,
-}
 
 /// What a client called.
 pub struct Call<'a> {
@@ -79,7 +69,8 @@ pub fn call(
 /// Whether a script compiles.
 pub fn compile(ctx: &Context<'_>, script: &Script) -> CommandResult {
     let limits = limits(ctx);
-    let compiled = lend(ctx.state, ctx.worker, limits).and_then(|mut slot| slot.interpreter.compile(script));
+    let slot = Slot::lend(&ctx.worker.interpreter, &ctx.state.scripts, limits);
+    let compiled = slot.and_then(|mut slot| slot.interpreter.compile(script));
     compiled.map_err(reply_of)
 }
 
@@ -98,26 +89,6 @@ fn limits(ctx: &Context<'_>) -> Limits {
     }
 }
 
-/// The worker's interpreter, made if there is none.
-fn lend<'w>(
-    state: &ServerState,
-    worker: &'w Worker,
-    limits: Limits,
-) -> Result<RefMut<'w, Slot>, ScriptError> {
-    let mut slot = worker.interpreter.borrow_mut();
-    let generation = state.scripts.generation();
-    if slot.is_none() {
-        *slot = Some(Slot { interpreter: Interpreter::new(&state.scripts.runs, limits)?, generation });
-    }
-    let mut slot = RefMut::map(slot, |slot| slot.as_mut().expect("made above"));
-    if slot.generation != generation {
-        slot.interpreter.clear();
-        slot.generation = generation;
-    }
-    slot.interpreter.set_limits(limits)?;
-    Ok(slot)
-}
-
 fn run(
     ctx: &mut Context<'_>,
     flags: ScriptFlags,
@@ -133,7 +104,8 @@ fn run(
     check(ctx, flags, call.is_read_only)?;
     let is_strict = !flags.has(ScriptFlags::COMPATIBLE);
     let limits = limits(ctx);
-    let mut slot = lend(ctx.state, ctx.worker, limits).map_err(reply_of)?;
+    let slot = Slot::lend(&ctx.worker.interpreter, &ctx.state.scripts, limits);
+    let mut slot = slot.map_err(reply_of)?;
     let db = ctx.session.db;
     let mut caller = ScriptCaller {
         call,
@@ -260,7 +232,7 @@ impl Caller for ScriptCaller<'_, '_> {
         }
         self.note_undeclared(command, argv);
         let Ok(ran) = self.context.call(command, argv, reply) else { return Called::Interrupted };
-        multi::count_one(self.context.worker, self.context.session, command, &ran);
+        self.context.count(command, &ran);
         Called::Replied
     }
 
@@ -287,15 +259,6 @@ impl Caller for ScriptCaller<'_, '_> {
                 "slow script: still running after busy-reply-threshold; SCRIPT KILL or FUNCTION KILL ends it"
             );
         }
-    }
-}
-
-/// What others are told while a script is busy.
-#[must_use]
-pub fn busy_error(state: &ServerState) -> CommandError {
-    match state.scripts.runs.busy_kind() {
-        Some(Kind::Function) => errors::BUSY_FUNCTION,
-        _ => errors::BUSY_SCRIPT,
     }
 }
 
