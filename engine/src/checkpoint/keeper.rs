@@ -418,6 +418,17 @@ impl Keeper {
         outcome
     }
 
+    /// Writes all keys between which values moved.
+    pub(super) fn write_tied(&self) -> Result<()> {
+        let store = &self.core.store;
+        for tie in store.ties() {
+            let mut batch = SpillBatch::default();
+            store.collect_tied(&tie, &mut batch);
+            self.send(&mut batch)?;
+        }
+        Ok(())
+    }
+
     /// Sends again what found no disk space.
     pub(super) fn resend(&self) -> Result<()> {
         let stalled = self.state.lock().stalled.take();
@@ -529,6 +540,7 @@ impl Keeper {
     fn clean(&self, want: usize) -> Result<()> {
         let (store, wal) = (&self.core.store, &self.core.wal);
         self.resend()?;
+        self.write_tied()?;
         let mut batch = SpillBatch::default();
         let mut done = 0;
         for lap in 0..4 {
@@ -580,6 +592,7 @@ impl Keeper {
             }
         }
         self.send(&mut batch)?;
+        self.write_tied()?;
         for id in Store::shard_ids() {
             left += store.lock(id).evict_where(db, |entry| {
                 entry.is_value()

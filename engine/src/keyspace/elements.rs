@@ -5,7 +5,7 @@
 
 use super::entry::flag;
 use super::hash::KeyHash;
-use super::shard::{Applied, Origin, Shard};
+use super::shard::{Applied, Origin, Shard, StaleHint};
 use crate::error::Result;
 use crate::ids::{ExpireAt, Lsn};
 use crate::value::TypeTag;
@@ -20,7 +20,10 @@ impl Shard {
         lsn: Lsn,
         origin: Origin,
     ) -> Result<Applied> {
-        let Change::Edit { base, tag, bytes } = effect.change else { return Ok(Applied::default()) };
+        let Change::Edit { base, tag, bytes, pages } = effect.change else { return Ok(Applied::default()) };
+        if let Some(pages) = pages {
+            self.dead_pages.push((effect.db, pages, lsn));
+        }
         let looks = tag == TypeTag::Hash;
         let before = if looks { self.element_deadline(hash, effect) } else { None };
         let may_have_row = before.is_some() && self.may_have_row(hash, effect);
@@ -40,6 +43,11 @@ impl Shard {
     /// When the next element of the effect's key expires, as far as memory knows.
     pub(super) fn element_deadline(&self, hash: KeyHash, effect: &Effect<'_>) -> Option<ExpireAt> {
         self.db(effect.db)?.table.find(hash, effect.key)?.element_deadline()
+    }
+
+    /// The hint of a value that left its key is no longer right.
+    pub(super) fn note_stale_hint(&mut self, effect: &Effect<'_>, at: ExpireAt, lsn: Lsn) {
+        self.stale_hints.push(StaleHint { db: effect.db, at, key: Box::from(effect.key), lsn });
     }
 
     /// Whether the cold tier may know the effect's key.

@@ -13,6 +13,7 @@ mod evict;
 pub mod fetched;
 pub mod filter;
 pub mod hash;
+pub mod moves;
 pub mod parts;
 pub mod pins;
 pub mod scan;

@@ -21,6 +21,7 @@ use super::evict::Hand;
 use super::fetched::Fetched;
 use super::filter::ColdFilter;
 use super::hash::{KeyHash, KeyHasher};
+use super::moves::{Moving, Ties};
 use super::parts::{Pages, Parts};
 use super::side::SideTables;
 use super::table::PageTable;
@@ -57,6 +58,10 @@ pub struct Shard {
     pub holds: Vec<(u64, DbId, Box<[u8]>)>,
     /// LSN of the last deletion that left no tombstone: whoever sees an absence may see this.
     pub gone_lsn: Lsn,
+    /// Pairs of keys whose rows go in one batch; one of them is of this shard.
+    pub ties: Ties,
+    /// A value between two effects of a commit that moves it.
+    pub moving: Option<Moving>,
     /// Keys being read from the cold tier.
     pub fetches: HashMap<(DbId, Box<[u8]>), FetchSlot>,
     /// Where the evictor goes on.
@@ -170,6 +175,8 @@ impl Shard {
             parts: Parts::default(),
             holds: Vec::new(),
             gone_lsn: Lsn(0),
+            ties: Ties::default(),
+            moving: None,
             fetches: HashMap::new(),
             hand: Hand::default(),
             dead_pages: Vec::new(),
@@ -293,7 +300,8 @@ impl Shard {
             slot.is_stale = true;
         }
         if !self.sides.is_empty() {
-            self.keep_before(effect.db, hash, effect.key, effect.change.base().is_none());
+            let replaces = effect.change.base().is_none() && !matches!(effect.change, Change::Leave { .. });
+            self.keep_before(effect.db, hash, effect.key, replaces);
         }
         match effect.change {
             Change::Put { body, deadline, old, is_raw } => {
@@ -319,6 +327,12 @@ impl Shard {
                 let stale = old.hint.filter(|_| origin == Origin::Replay);
                 Ok(Applied { stale_hint: stale, ..Applied::default() })
             }
+            Change::Leave { to, old_hint } => {
+                self.leave(hash, effect, to, lsn, origin);
+                let stale_hint = old_hint.filter(|_| origin == Origin::Replay);
+                Ok(Applied { stale_hint, ..Applied::default() })
+            }
+            Change::Arrive { .. } => Ok(self.arrive(hash, effect, lsn, origin)),
             Change::SetDeadline { old_hint, deadline, .. } => {
                 let part = self.db(effect.db);
                 let entry = part.and_then(|part| part.table.find(hash, effect.key));
@@ -327,7 +341,7 @@ impl Shard {
                 let stale = old_hint.filter(|_| origin == Origin::Replay);
                 Ok(Applied { stale_hint: stale, deadline, deadline_before, ..Applied::default() })
             }
-            Change::Edit { base: Lsn(0), tag, bytes } if !self.is_of_commit(hash, effect, lsn) => {
+            Change::Edit { base: Lsn(0), tag, bytes, .. } if !self.is_of_commit(hash, effect, lsn) => {
                 let mut collection =
                     Collection::new(tag).ok_or_else(|| bad_edit(effect, "not a collection"))?;
                 collection.apply(bytes).map_err(|error| bad_edit(effect, error.what))?;
@@ -345,7 +359,7 @@ impl Shard {
         }
     }
 
-    fn note_dead(&mut self, db: DbId, old: &Replaced, lsn: Lsn) {
+    pub(super) fn note_dead(&mut self, db: DbId, old: &Replaced, lsn: Lsn) {
         if let Some(pages) = old.pages {
             self.dead_pages.push((db, pages, lsn));
         }
@@ -381,7 +395,7 @@ impl Shard {
     }
 
     #[expect(clippy::too_many_arguments, reason = "the fields of one effect")]
-    fn put(
+    pub(super) fn put(
         &mut self,
         hash: KeyHash,
         effect: &Effect<'_>,
@@ -465,7 +479,7 @@ impl Shard {
         (before, done == Some(true))
     }
 
-    fn delete(&mut self, hash: KeyHash, effect: &Effect<'_>, lsn: Lsn, origin: Origin) {
+    pub(super) fn delete(&mut self, hash: KeyHash, effect: &Effect<'_>, lsn: Lsn, origin: Origin) {
         let db = self.db_or_new(effect.db);
         let old = db.table.find(hash, effect.key);
         let may_be_cold =
@@ -519,7 +533,7 @@ impl Shard {
     }
 
     /// Takes a removed entry out of the sums.
-    fn forget_bytes(&mut self, old: &Entry) {
+    pub(super) fn forget_bytes(&mut self, old: &Entry) {
         let size = old.heap_bytes();
         self.bytes -= size;
         if old.has(flag::DIRTY) {
@@ -658,7 +672,7 @@ impl Shard {
         let mut outcome = Err("the key holds no collection");
         self.change_entry(hash, effect, lsn, |entry| match entry.boxed_mut() {
             Some(Value::Collection(held)) => {
-                outcome = held.value.apply(bytes).map_err(|error| error.what);
+                outcome = held.apply(bytes).map_err(|error| error.what);
             }
             Some(Value::StoredCollection(stored)) => {
                 stored.edit(bytes);

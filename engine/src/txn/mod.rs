@@ -472,6 +472,7 @@ impl<'e> Txn<'e> {
         let mut told: HashSet<(DbId, &[u8], Operation)> = HashSet::new();
         let mut reader = Reader::new(&self.scratch.effects[HEAD_ROOM..]);
         let mut hashes = self.scratch.hashes.iter();
+        let mut moving = None;
         while !reader.is_empty() {
             let effect = read_effect(&mut reader).expect("encoded by this transaction");
             if matches!(effect.change, Change::MapDb { .. }) {
@@ -479,9 +480,11 @@ impl<'e> Txn<'e> {
             }
             let hash = *hashes.next().expect("one hash per keyed effect");
             let shard = self.shard(hash.shard);
+            shard.moving = moving;
             store
                 .apply(shard, hash, &effect, lsn, Origin::Live, self.now_ms)
                 .expect("the base of a planned delta is there: its shard stayed locked");
+            moving = self.shard(hash.shard).moving.take();
             match effect.operation {
                 Operation::Expired => {
                     store.stats.expired.fetch_add(1, Ordering::Relaxed);

@@ -147,8 +147,9 @@ pub enum Home {
     Row,
     /// Nodes of an incarnation; those that are not dirty are rows.
     Nodes(Incarnation),
-    /// Pages of its encoded bytes, as it was published. A change makes them useless.
-    Pages(Incarnation),
+    /// Pages of its encoded bytes, so many, as it was published. The first edit ends that: it says in the log
+    /// that they die.
+    Pages(Incarnation, u64),
 }
 
 impl Collection {
@@ -176,6 +177,8 @@ pub enum Image {
     Row,
     /// As nodes of an incarnation; `is_new`: none of them is a row yet.
     Nodes { incarnation: Incarnation, is_new: bool },
+    /// As the pages that it was published as.
+    Pages { incarnation: Incarnation, len: u64 },
 }
 
 impl Held {
@@ -193,8 +196,8 @@ impl Held {
 
     /// A collection read from pages.
     #[must_use]
-    pub fn of_pages(value: Collection, incarnation: Incarnation) -> Self {
-        Held { value, home: Home::Pages(incarnation) }
+    pub fn of_pages(value: Collection, incarnation: Incarnation, len: u64) -> Self {
+        Held { value, home: Home::Pages(incarnation, len) }
     }
 
     /// The incarnation whose rows it has.
@@ -202,25 +205,42 @@ impl Held {
     pub fn incarnation(&self) -> Option<Incarnation> {
         match self.home {
             Home::Row => None,
-            Home::Nodes(incarnation) | Home::Pages(incarnation) => Some(incarnation),
+            Home::Nodes(incarnation) | Home::Pages(incarnation, _) => Some(incarnation),
         }
     }
 
-    /// Decides how to write the collection, and that it is written so from now on. Also returns the
-    /// incarnation whose pages are of no more use.
-    pub fn plan_image(&mut self, fresh: impl FnOnce() -> Incarnation) -> (Image, Option<Incarnation>) {
-        let old = match self.home {
-            Home::Nodes(incarnation) => return (Image::Nodes { incarnation, is_new: false }, None),
-            Home::Pages(incarnation) => Some(incarnation),
-            Home::Row => None,
-        };
-        if self.value.encoded_len() <= ROW_MAX {
-            self.home = Home::Row;
-            return (Image::Row, old);
+    /// The pages that an edit of it makes useless.
+    #[must_use]
+    pub fn published_pages(&self) -> Option<Incarnation> {
+        match self.home {
+            Home::Pages(incarnation, _) => Some(incarnation),
+            Home::Row | Home::Nodes(_) => None,
         }
-        let incarnation = fresh();
-        self.home = Home::Nodes(incarnation);
-        (Image::Nodes { incarnation, is_new: true }, old)
+    }
+
+    /// Applies an edit.
+    ///
+    /// # Errors
+    /// The edit does not decode or does not fit this value: corruption, only in replay.
+    pub fn apply(&mut self, edit: &[u8]) -> Result<(), DecodeError> {
+        if self.published_pages().is_some() {
+            self.home = Home::Row;
+        }
+        self.value.apply(edit)
+    }
+
+    /// Decides how to write the collection, and that it is written so from now on.
+    pub fn plan_image(&mut self, fresh: impl FnOnce() -> Incarnation) -> Image {
+        match self.home {
+            Home::Nodes(incarnation) => Image::Nodes { incarnation, is_new: false },
+            Home::Pages(incarnation, len) => Image::Pages { incarnation, len },
+            Home::Row if self.value.encoded_len() <= ROW_MAX => Image::Row,
+            Home::Row => {
+                let incarnation = fresh();
+                self.home = Home::Nodes(incarnation);
+                Image::Nodes { incarnation, is_new: true }
+            }
+        }
     }
 
     /// Heap bytes held.

@@ -9,7 +9,7 @@ use lux_engine::env::sim::{SimClock, SimFiles, SimRng};
 use lux_engine::ids::{DbIndex, ExpireAt, Lsn};
 use lux_engine::tier::memory::MemoryStore;
 use lux_engine::tier::promote::FetchTicket;
-use lux_engine::txn::{CommitError, Committed, Mode, Scratch, Txn, ValueRef, Wait};
+use lux_engine::txn::{CommitError, Committed, Interrupt, Mode, Scratch, Txn, ValueRef, Wait};
 use lux_engine::wal::FsyncPolicy;
 use lux_engine::wal::effect::{Operation, StringBody};
 use lux_engine::{Cold, Engine, EngineConfig, Error, Result};
@@ -207,13 +207,7 @@ impl Rig {
     pub fn rename(&self, from: &[u8], to: &[u8]) -> bool {
         let outcome = self.run(DB, &[from, to], Mode::Keys, |txn| {
             txn.set_operation(Operation::Rename);
-            let Some(found) = txn.lookup(from)? else { return Ok(false) };
-            let (value, deadline) = (text(found.value), found.deadline);
-            if from != to {
-                txn.put_string(to, body(&value), deadline, false)?;
-                txn.delete(from)?;
-            }
-            Ok(true)
+            rename_in(txn, from, to)
         });
         outcome.expect("commits").0
     }
@@ -325,6 +319,21 @@ impl Rig {
         }
         Ok(())
     }
+}
+
+/// RENAME, as the server does it: a large value moves, a small one is stored once more.
+pub fn rename_in(txn: &mut Txn<'_>, from: &[u8], to: &[u8]) -> Result<bool, Interrupt> {
+    if txn.header(from, true)?.is_none() {
+        return Ok(false);
+    }
+    if from == to || txn.move_value(from, to)? {
+        return Ok(true);
+    }
+    let found = txn.peek(from)?.expect("it is there");
+    let (value, deadline) = (text(found.value), found.deadline);
+    txn.delete(from)?;
+    txn.put_string(to, body(&value), deadline, false)?;
+    Ok(true)
 }
 
 /// Runs a command until it is not interrupted.

@@ -16,7 +16,7 @@ use lux_engine::wal::effect::{Operation, StringBody};
 use lux_engine::{Engine, Error, Result};
 use parking_lot::Mutex;
 
-use crate::rig::{DB, Rig, body, text};
+use crate::rig::{DB, Rig, body, rename_in, text};
 
 /// Keys with value and deadline.
 pub type Map = BTreeMap<Vec<u8>, (Vec<u8>, Option<u64>)>;
@@ -155,13 +155,7 @@ impl Trace {
             Mode::Keys,
             |txn| {
                 txn.set_operation(Operation::Rename);
-                let Some(found) = txn.lookup(from)? else { return Ok(()) };
-                let (value, deadline) = (text(found.value), found.deadline);
-                if from != to {
-                    txn.put_string(to, body(&value), deadline, false)?;
-                    txn.delete(from)?;
-                }
-                Ok(())
+                rename_in(txn, from, to).map(|_| ())
             },
             |map| {
                 if let Some(value) = map.remove(from) {
