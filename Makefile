@@ -35,7 +35,7 @@ fmt:
 	cargo fmt --all
 	cargo fmt --manifest-path fuzz/Cargo.toml
 
-# Regenerates docs/commands.md and docs/configuration.md from the server's tables.
+# Regenerates docs/commands.md, docs/compatibility.md and docs/configuration.md from the server's tables.
 docs:
 	. scripts/env.sh && cargo build --release -p lux-server --bin lux -p lux-tools --bin xtask
 	./target/release/xtask docs

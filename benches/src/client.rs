@@ -73,7 +73,7 @@ impl Client {
                         Reply::Integer(number) => (Value::Integer(number), 0),
                         Reply::Bulk(bytes) => (Value::Bulk(bytes.to_vec()), 0),
                         Reply::Nil => (Value::Nil, 0),
-                        Reply::Array(count) => (Value::Array(Vec::new()), count),
+                        Reply::Array(count) | Reply::Whole { count, .. } => (Value::Array(Vec::new()), count),
                     };
                     Some((value, elements, taken))
                 }

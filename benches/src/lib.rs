@@ -9,10 +9,11 @@
 //! wrong reply reports no figures; every phase is bounded in time.
 //!
 //! Reading order: [`wire`] (bytes of the protocol), [`load`] (closed loop), [`open_loop`] (latency
-//! at a fixed rate), [`server`] and [`process`] (start, watch, kill), [`values`] and [`workload`]
-//! (what is sent, what must come back), [`report`] (tables), [`groups`] (one file per question).
+//! at a fixed rate), [`server`] and [`process`] (start, watch, kill), [`values`], [`workload`] and
+//! [`collections`] (what is sent, what must come back), [`report`] (tables), [`groups`] (one file per question).
 
 pub mod client;
+pub mod collections;
 pub mod failure;
 pub mod groups;
 pub mod load;

@@ -193,9 +193,9 @@ impl Connection {
         }
     }
 
-    /// Takes the next whole reply, if one is there.
+    /// Takes the next whole reply, arrays with their elements, if one is there.
     pub(crate) fn next_reply(&mut self) -> Result<Option<Reply<'_>>> {
-        match wire::parse(&self.input[self.start..self.end])? {
+        match wire::parse_whole(&self.input[self.start..self.end])? {
             None => Ok(None),
             Some((reply, taken)) => {
                 self.start += taken;
@@ -385,6 +385,9 @@ pub(crate) fn describe(token: u64, reply: Reply<'_>) -> String {
     let text = match reply {
         Reply::Bulk(bytes) | Reply::Status(bytes) | Reply::Error(bytes) => {
             String::from_utf8_lossy(&bytes[..bytes.len().min(120)]).into_owned()
+        }
+        Reply::Whole { count, elements } => {
+            format!("{count} elements: {}", String::from_utf8_lossy(&elements[..elements.len().min(120)]))
         }
         other => format!("{other:?}"),
     };

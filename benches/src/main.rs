@@ -32,10 +32,10 @@ struct Arguments {
     /// A quarter of the time and smaller data: to see that everything works.
     #[arg(long, global = true)]
     quick: bool,
-    /// Generator threads of the throughput group.
+    /// Generator threads of the throughput group (the others have one).
     #[arg(long, default_value_t = 1, global = true)]
     threads: usize,
-    /// Rounds of the throughput group; figures are medians.
+    /// Rounds of the throughput, types and ranges groups; figures are medians.
     #[arg(long, default_value_t = 3, global = true)]
     rounds: usize,
     /// The run is given up after this many minutes.
@@ -68,6 +68,14 @@ enum Group {
     Always,
     /// Tail latency at half of peak while maintenance runs.
     Stalls(Sizes),
+    /// Pushes and pops of the data types, on one key and on 10,000.
+    Types,
+    /// LRANGE, HGETALL, SMEMBERS of whole collections.
+    Ranges,
+    /// Resident bytes per collection and per element.
+    TypeMemory,
+    /// One zset of ten million elements.
+    LargeZset,
     /// The generator's own limit.
     Ceiling,
     /// The disk's random-read rate.
@@ -167,6 +175,10 @@ fn expand(group: &Group) -> Vec<Group> {
             Group::Idle,
             Group::Always,
             Group::Stalls(Sizes::DEFAULT),
+            Group::Types,
+            Group::Ranges,
+            Group::TypeMemory,
+            Group::LargeZset,
             Group::Device,
         ],
         one => vec![one.clone()],
@@ -194,6 +206,10 @@ fn run_group(context: &Context, group: &Group) -> groups::Tables {
             let (data_bytes, maxmemory) = sizes.bytes(context.quick, 512);
             groups::stalls::run(context, groups::stalls::Options { data_bytes, maxmemory })
         }
+        Group::Types => groups::types::run(context),
+        Group::Ranges => groups::types::run_ranges(context),
+        Group::TypeMemory => groups::type_memory::run(context),
+        Group::LargeZset => groups::large_zset::run(context),
         Group::Ceiling => groups::ceiling::run(context),
         Group::Device => groups::device::run(context, if context.quick { 256 << 20 } else { 2 << 30 }),
         Group::All => unreachable!("`expand` replaces it"),

@@ -1,7 +1,8 @@
 //! RESP2 as the load generator needs it: commands out, replies in, no allocation on the way.
 //!
 //! The parser borrows from the connection's buffer and answers `None` while a reply is incomplete.
-//! It knows the five RESP2 types; arrays are handed out as a count, the elements follow as replies.
+//! It knows the five RESP2 types; an array is handed out as a count, with the elements to follow as
+//! replies, or whole.
 
 use crate::{Failure, Result};
 
@@ -15,6 +16,11 @@ pub enum Reply<'a> {
     Nil,
     /// The header of an array; its elements are the next replies.
     Array(usize),
+    /// An array with its elements' bytes; only [`parse_whole`] gives it.
+    Whole {
+        count: usize,
+        elements: &'a [u8],
+    },
 }
 
 /// Appends `args` as a RESP array of bulk strings.
@@ -63,6 +69,25 @@ pub fn parse(input: &[u8]) -> Result<Option<(Reply<'_>, usize)>> {
         other => return Err(Failure::new(format!("not a RESP2 reply: it starts with byte {other}"))),
     };
     Ok(Some((reply, next)))
+}
+
+/// Parses one reply, an array together with its elements; `None` while more bytes are needed.
+///
+/// # Errors
+/// The bytes are not RESP2.
+pub fn parse_whole(input: &[u8]) -> Result<Option<(Reply<'_>, usize)>> {
+    let Some((reply, begin)) = parse(input)? else { return Ok(None) };
+    let Reply::Array(count) = reply else { return Ok(Some((reply, begin))) };
+    let (mut end, mut left) = (begin, count);
+    while left > 0 {
+        let Some((element, taken)) = parse(&input[end..])? else { return Ok(None) };
+        end += taken;
+        left -= 1;
+        if let Reply::Array(nested) = element {
+            left += nested;
+        }
+    }
+    Ok(Some((Reply::Whole { count, elements: &input[begin..end] }, end)))
 }
 
 /// Position of the `\r` that ends the first line. Lines are a few bytes long, so a plain loop wins.
@@ -136,6 +161,16 @@ mod tests {
         let whole = b"$5\r\nhello\r\n";
         for cut in 0..whole.len() {
             assert_eq!(parse(&whole[..cut]).unwrap(), None, "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn a_whole_array_holds_nested_ones_and_every_cut_of_it_is_incomplete() {
+        let input = b"*2\r\n*2\r\n:1\r\n$1\r\na\r\n:3\r\n";
+        let whole = Reply::Whole { count: 2, elements: &input[4..] };
+        assert_eq!(parse_whole(input).unwrap(), Some((whole, input.len())));
+        for cut in 0..input.len() {
+            assert_eq!(parse_whole(&input[..cut]).unwrap(), None, "cut at {cut}");
         }
     }
 

@@ -39,6 +39,12 @@ fn command_line() -> Command {
         .arg(Arg::new("config").help("A configuration file in the format of redis.conf"))
         .arg(Arg::new("print-commands").long("print-commands").num_args(0).help("Prints docs/commands.md"))
         .arg(
+            Arg::new("print-compatibility")
+                .long("print-compatibility")
+                .num_args(0)
+                .help("Prints docs/compatibility.md"),
+        )
+        .arg(
             Arg::new("print-config-reference")
                 .long("print-config-reference")
                 .num_args(0)
@@ -55,6 +61,7 @@ fn main() -> ExitCode {
             command_line().get_matches_from(["lux", first]);
         }
         Some("--print-commands") => print!("{}", dispatch::command_table::reference_page()),
+        Some("--print-compatibility") => print!("{}", dispatch::compatibility::page()),
         Some("--print-config-reference") => print!("{}", config::reference_page()),
         _ => return start(&args),
     }

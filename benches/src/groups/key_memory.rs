@@ -50,7 +50,7 @@ pub fn run(context: &Context) -> Tables {
 }
 
 /// Memory once it has not moved by more than 1 % for two seconds (at most fifteen).
-fn settled(server: &Server) -> Result<Memory> {
+pub(super) fn settled(server: &Server) -> Result<Memory> {
     let begin = Instant::now();
     let mut steady = process::memory(server.pid())?;
     let mut since = Instant::now();

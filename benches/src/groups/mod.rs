@@ -5,10 +5,13 @@ pub mod ceiling;
 pub mod device;
 pub mod idle;
 pub mod key_memory;
+pub mod large_zset;
 pub mod larger_than_memory;
 pub mod restart;
 pub mod stalls;
 pub mod throughput;
+pub mod type_memory;
+pub mod types;
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -1,7 +1,8 @@
 //! One entry of the hot tier in one allocation.
 //!
 //! A key with a short string costs 16 bytes of header, 8 for a deadline if it has one, the key
-//! and the value, rounded up to 16. Everything else hangs on a boxed [`Value`].
+//! and the value, rounded up to 16. Everything else is a [`Value`] at the end of the allocation: a
+//! small collection is two allocations, its entry and its elements.
 //!
 //! ```text
 //! offset  size  field
@@ -17,7 +18,7 @@
 //!           0/8  deadline whose hint the cold tier may still hold (flag HINT)
 //!           0/4  key length when it does not fit one byte
 //!                key
-//!                body: string bytes, i64, or a boxed value
+//!                body: string bytes, i64, or padding to a multiple of 8 and a `Value` of 32 bytes
 //! ```
 //!
 //! This is one of the few files with unsafe code: the layout is computed from the header alone,
@@ -41,6 +42,11 @@ const PINS: usize = 12;
 const KEY_LEN: usize = 13;
 const BODY_LEN: usize = 14;
 const LONG_KEY: u8 = 255;
+/// Bytes of a value in its entry.
+const VALUE: usize = size_of::<Value>();
+const _: () = assert!(VALUE == 32 && align_of::<Value>() <= ALIGN);
+/// Alignment of an entry.
+const ALIGN: usize = 8;
 /// The bits of the kind in its byte.
 const KIND_MASK: u8 = 0x07;
 /// Beside the kind: the entry goes to the cold tier together with others only (see `moves`).
@@ -56,7 +62,7 @@ pub enum Kind {
     Int = 0,
     /// A string's bytes, inline.
     Bytes = 1,
-    /// A boxed value.
+    /// A [`Value`].
     Boxed = 2,
     /// The key was deleted and the cold tier may still hold a row.
     Tombstone = 3,
@@ -88,7 +94,7 @@ pub mod flag {
 pub enum Body<'a> {
     Int(i64),
     Bytes(&'a [u8]),
-    Boxed(Box<Value>),
+    Boxed(Value),
     Tombstone,
     Absent,
 }
@@ -107,14 +113,14 @@ pub enum BodyRef<'a> {
 pub struct Entry(NonNull<u8>);
 
 // SAFETY: an `Entry` owns its allocation exclusively, and all that it holds (bytes and a
-// `Box<Value>`) is `Send` and `Sync`.
+// `Value`) is `Send` and `Sync`.
 unsafe impl Send for Entry {}
 // SAFETY: as above; shared access only reads.
 unsafe impl Sync for Entry {}
 
 fn layout_for(needed: usize) -> Layout {
     let rounded = needed.next_multiple_of(16);
-    Layout::from_size_align(rounded, 8).expect("an entry is far smaller than isize::MAX")
+    Layout::from_size_align(rounded, ALIGN).expect("an entry is far smaller than isize::MAX")
 }
 
 /// The hint of a row whose elements' deadlines are not known: before all others.
@@ -124,25 +130,26 @@ impl Entry {
     /// Builds an entry with LSN 0 and no flags but those its parts imply.
     #[must_use]
     pub fn new(key: &[u8], deadline: Option<ExpireAt>, hint: Option<ExpireAt>, body: Body<'_>) -> Entry {
+        let long_key = key.len() >= LONG_KEY as usize;
+        let optional = 8 * usize::from(deadline.is_some()) + 8 * usize::from(hint.is_some());
+        let body_at = HEADER + optional + 4 * usize::from(long_key) + key.len();
         let (kind, body_len) = match &body {
             Body::Int(_) => (Kind::Int, 8),
             Body::Bytes(bytes) => (Kind::Bytes, bytes.len()),
-            Body::Boxed(_) => (Kind::Boxed, 8),
+            Body::Boxed(_) => (Kind::Boxed, body_at.next_multiple_of(ALIGN) - body_at + VALUE),
             Body::Tombstone => (Kind::Tombstone, 0),
             Body::Absent => (Kind::Absent, 0),
         };
         let body_len16 = u16::try_from(body_len).expect("inline bodies are at most 1 KiB");
-        let long_key = key.len() >= LONG_KEY as usize;
-        let optional = 8 * usize::from(deadline.is_some()) + 8 * usize::from(hint.is_some());
-        let needed = HEADER + optional + 4 * usize::from(long_key) + key.len() + body_len;
-        let layout = layout_for(needed);
+        let layout = layout_for(body_at + body_len);
         // SAFETY: the layout has a non-zero size (at least the header).
         let raw = unsafe { alloc(layout) };
         let Some(base) = NonNull::new(raw) else { handle_alloc_error(layout) };
         let mut flags = 0;
         let mut cursor = HEADER;
-        // SAFETY: `needed` is the sum of exactly the parts written below, each written once at
-        // the running offset `cursor`, so every write lies inside the allocation.
+        // SAFETY: the layout has room for exactly the parts written below, each written once at
+        // the running offset `cursor`, so every write lies inside the allocation. A value goes to a
+        // multiple of the alignment, which the allocation has too.
         unsafe {
             let p = base.as_ptr();
             let mut push = |bytes: &[u8]| {
@@ -165,7 +172,7 @@ impl Entry {
                 Body::Int(value) => push(&value.to_le_bytes()),
                 Body::Bytes(bytes) => push(bytes),
                 Body::Boxed(value) => {
-                    std::ptr::write_unaligned(p.add(cursor).cast::<*mut Value>(), Box::into_raw(value));
+                    std::ptr::write(p.add(cursor.next_multiple_of(ALIGN)).cast::<Value>(), value);
                 }
                 Body::Tombstone | Body::Absent => {}
             }
@@ -401,26 +408,28 @@ impl Entry {
         match self.kind() {
             Kind::Int => BodyRef::Int(self.u64_at(at) as i64),
             Kind::Bytes => BodyRef::Bytes(self.slice(at, self.body_len())),
-            // SAFETY: a boxed body is a pointer made by `Box::into_raw` and owned by this entry.
-            Kind::Boxed => BodyRef::Boxed(unsafe { &*self.boxed_ptr(at) }),
+            // SAFETY: `new` put a value there; the kind says that it was not taken out.
+            Kind::Boxed => BodyRef::Boxed(unsafe { &*self.value_ptr() }),
             Kind::Tombstone => BodyRef::Tombstone,
             Kind::Absent => BodyRef::Absent,
         }
     }
 
-    /// The boxed value, to change it in place.
+    /// The value, to change it in place.
     pub fn boxed_mut(&mut self) -> Option<&mut Value> {
         if self.kind() != Kind::Boxed {
             return None;
         }
-        let (start, len) = self.key_range();
         // SAFETY: as in `body`; `&mut self` makes the borrow exclusive.
-        Some(unsafe { &mut *self.boxed_ptr(start + len) })
+        Some(unsafe { &mut *self.value_ptr() })
     }
 
-    fn boxed_ptr(&self, at: usize) -> *mut Value {
-        // SAFETY: the body of a boxed entry is one pointer, written unaligned by `new`.
-        unsafe { std::ptr::read_unaligned(self.0.as_ptr().add(at).cast::<*mut Value>()) }
+    /// Where the value of a boxed entry is: at the end.
+    #[inline]
+    fn value_ptr(&self) -> *mut Value {
+        // SAFETY: the body of such an entry ends with the value and `needed` is where it ends, so the
+        // place lies in the allocation.
+        unsafe { self.0.as_ptr().add(self.needed() - VALUE).cast::<Value>() }
     }
 
     /// Replaces an inline body in place when the allocation's size stays the same.
@@ -465,21 +474,20 @@ impl Entry {
         }
     }
 
-    /// Takes the boxed value out and leaves a tombstone.
-    pub fn take_boxed(&mut self) -> Option<Box<Value>> {
+    /// Takes the value out and leaves a tombstone.
+    pub fn take_boxed(&mut self) -> Option<Value> {
         if self.kind() != Kind::Boxed {
             return None;
         }
-        let (start, len) = self.key_range();
-        let ptr = self.boxed_ptr(start + len);
+        // The body's bytes stay part of the allocation: `needed` still counts them.
         self.set_kind(Kind::Tombstone);
-        // The body's eight bytes stay part of the allocation: `needed` still counts them.
-        // SAFETY: the pointer came from `Box::into_raw`; the kind no longer says Boxed, so
-        // nobody frees it a second time.
-        Some(unsafe { Box::from_raw(ptr) })
+        // SAFETY: the kind said that the value is there, and no longer does: nobody reads or drops it
+        // a second time.
+        Some(unsafe { std::ptr::read(self.value_ptr()) })
     }
 
-    /// Moves the entry to a fuller page if it lies on a sparse one. A boxed value stays where it is.
+    /// Moves the entry to a fuller page if it lies on a sparse one, with its value but not with what that
+    /// has on the heap.
     /// Returns whether it moved.
     pub fn relocate(&mut self, to: &dyn Defragmenter) -> bool {
         if !to.is_sparse(self.0) {
@@ -488,8 +496,8 @@ impl Entry {
         let layout = layout_for(self.needed());
         let Some(new) = NonNull::new(to.allocate(layout)) else { return false };
         // SAFETY: both allocations have `layout`'s size and do not overlap. The bytes hold no address
-        // of themselves; a boxed body is a pointer that `self` goes on owning. The rounded end may be
-        // uninitialised, and copying it is as good as not.
+        // of themselves; a value may be moved as any, and the old one is forgotten with its bytes. Padding
+        // and the rounded end may be uninitialised, and copying them is as good as not.
         unsafe { std::ptr::copy_nonoverlapping(self.0.as_ptr(), new.as_ptr(), layout.size()) };
         let old = std::mem::replace(&mut self.0, new);
         // SAFETY: `old` was allocated with this layout and nothing refers to it any more.
@@ -497,7 +505,7 @@ impl Entry {
         true
     }
 
-    /// Bytes of the allocation plus what a boxed value holds.
+    /// Bytes of the allocation plus what a value holds on the heap.
     #[must_use]
     pub fn heap_bytes(&self) -> usize {
         let own = layout_for(self.needed()).size();
@@ -558,7 +566,7 @@ impl Entry {
         let body = match self.body() {
             BodyRef::Int(value) => Body::Int(value),
             BodyRef::Bytes(bytes) => Body::Bytes(bytes),
-            BodyRef::Boxed(value) => Body::Boxed(Box::new(value.clone())),
+            BodyRef::Boxed(value) => Body::Boxed(value.clone()),
             BodyRef::Tombstone => Body::Tombstone,
             BodyRef::Absent => Body::Absent,
         };
@@ -695,7 +703,7 @@ mod tests {
         assert!(matches!(entry.body(), BodyRef::Bytes(b"value")));
         assert_eq!((entry.key(), entry.deadline(), entry.lsn()), (&b"key"[..], Some(ExpireAt(5)), Lsn(77)));
         assert_eq!((entry.pins(), entry.has(flag::DIRTY)), (1, true));
-        let boxed = Body::Boxed(Box::new(Value::String(BigString::from_bytes(&[7; 5000]))));
+        let boxed = Body::Boxed(Value::String(Box::new(BigString::from_bytes(&[7; 5000]))));
         let mut entry = Entry::new(b"big", None, None, boxed);
         assert!(entry.relocate(&Always));
         assert!(entry.heap_bytes() > 5000);
@@ -707,7 +715,7 @@ mod tests {
         let bodies = [
             Body::Int(-3),
             Body::Bytes(b"bytes"),
-            Body::Boxed(Box::new(Value::String(BigString::from_bytes(&[7; 5000])))),
+            Body::Boxed(Value::String(Box::new(BigString::from_bytes(&[7; 5000])))),
         ];
         for body in bodies {
             let mut entry = Entry::new(b"key", Some(ExpireAt(5)), Some(ExpireAt(4)), body);
@@ -723,7 +731,7 @@ mod tests {
 
     #[test]
     fn boxed_values_are_freed_once() {
-        let boxed = || Body::Boxed(Box::new(Value::String(BigString::from_bytes(&[7; 5000]))));
+        let boxed = || Body::Boxed(Value::String(Box::new(BigString::from_bytes(&[7; 5000]))));
         let mut entry = Entry::new(b"big", None, None, boxed());
         assert!(entry.heap_bytes() > 5000);
         assert!(entry.boxed_mut().is_some());

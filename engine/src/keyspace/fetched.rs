@@ -13,7 +13,7 @@ use crate::value::string::{BigString, INLINE_MAX, StoredString};
 pub struct Fetched<'a> {
     pub row: Row<'a>,
     /// The row's collection, decoded where no lock is held.
-    collection: Option<Box<Value>>,
+    collection: Option<Value>,
 }
 
 impl<'a> Fetched<'a> {
@@ -24,7 +24,7 @@ impl<'a> Fetched<'a> {
     pub fn new(row: Row<'a>) -> Result<Self, DecodeError> {
         let collection = match row.body {
             RowBody::Collection { tag, bytes } => {
-                Some(Box::new(Value::Collection(Held::new(Collection::decode(tag, bytes)?))))
+                Some(Value::Collection(Held::new(Collection::decode(tag, bytes)?)))
             }
             _ => None,
         };
@@ -36,9 +36,9 @@ impl<'a> Fetched<'a> {
         let body = match self.row.body {
             RowBody::Int(value) => Body::Int(value),
             RowBody::Bytes(bytes) if bytes.len() <= INLINE_MAX => Body::Bytes(bytes),
-            RowBody::Bytes(bytes) => Body::Boxed(Box::new(Value::String(BigString::from_bytes(bytes)))),
+            RowBody::Bytes(bytes) => Body::Boxed(Value::String(Box::new(BigString::from_bytes(bytes)))),
             RowBody::Paged { incarnation, len } => {
-                Body::Boxed(Box::new(Value::Stored(StoredString::new(incarnation, len))))
+                Body::Boxed(Value::Stored(Box::new(StoredString::new(incarnation, len))))
             }
             RowBody::PagedCollection { tag, incarnation, len } => {
                 stored(StoredAt::Pages { tag, incarnation, len })
@@ -58,5 +58,5 @@ impl<'a> Fetched<'a> {
 }
 
 fn stored<'b>(at: StoredAt) -> Body<'b> {
-    Body::Boxed(Box::new(Value::StoredCollection(Box::new(StoredCollection::new(at)))))
+    Body::Boxed(Value::StoredCollection(Box::new(StoredCollection::new(at))))
 }

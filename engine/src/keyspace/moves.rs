@@ -47,7 +47,7 @@ impl Moving {
     /// What stands for a value that cannot be found any more: a later effect of the log deletes or replaces it.
     #[must_use]
     pub fn lost() -> Moving {
-        let waiting = Unresolved { deltas: Vec::new(), is_baseless: true };
+        let waiting = Unresolved { is_baseless: true, ..Unresolved::default() };
         Moving { value: Box::new(Value::Unresolved(waiting)), is_tied: true }
     }
 }

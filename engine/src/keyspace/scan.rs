@@ -241,7 +241,7 @@ fn cut(keys: &mut Vec<(u32, Vec<u8>, TypeTag)>, aim: u64, end: u32) -> u32 {
 
 /// The deadline that queued deltas lead to; `None` if they leave it alone.
 fn new_deadline(waiting: &Unresolved) -> Option<Option<ExpireAt>> {
-    waiting.deltas.iter().rev().find_map(|delta| match read_effect(&mut Reader::new(&delta.effect)) {
+    waiting.deltas().iter().rev().find_map(|delta| match read_effect(&mut Reader::new(&delta.effect)) {
         Ok(Effect { change: Change::SetDeadline { deadline, .. }, .. }) => Some(deadline),
         _ => None,
     })

@@ -345,7 +345,7 @@ impl Shard {
                 let mut collection =
                     Collection::new(tag).ok_or_else(|| bad_edit(effect, "not a collection"))?;
                 collection.apply(bytes).map_err(|error| bad_edit(effect, error.what))?;
-                let body = Body::Boxed(Box::new(Value::Collection(Held::new(collection))));
+                let body = Body::Boxed(Value::Collection(Held::new(collection)));
                 self.put(hash, effect, body, None, false, lsn, origin);
                 let element_deadline = self.element_deadline(hash, effect);
                 Ok(Applied { element_deadline, ..Applied::default() })
@@ -376,20 +376,20 @@ impl Shard {
         Ok(match body {
             StringBody::Int(value) => Body::Int(value),
             StringBody::Bytes(bytes) if bytes.len() <= INLINE_MAX => Body::Bytes(bytes),
-            StringBody::Bytes(bytes) => Body::Boxed(Box::new(Value::String(BigString::from_bytes(bytes)))),
+            StringBody::Bytes(bytes) => Body::Boxed(Value::String(Box::new(BigString::from_bytes(bytes)))),
             StringBody::Paged { tag, incarnation, len } => {
                 self.publish(effect.db, incarnation, lsn);
-                Body::Boxed(Box::new(match tag {
-                    TypeTag::String => Value::Stored(StoredString::new(incarnation, len)),
+                Body::Boxed(match tag {
+                    TypeTag::String => Value::Stored(Box::new(StoredString::new(incarnation, len))),
                     tag => {
                         let at = StoredAt::Pages { tag, incarnation, len };
                         Value::StoredCollection(Box::new(StoredCollection::new(at)))
                     }
-                }))
+                })
             }
             StringBody::Collection { tag, bytes } => {
                 let decoded = Collection::decode(tag, bytes).map_err(|e| bad_edit(effect, e.what))?;
-                Body::Boxed(Box::new(Value::Collection(Held::new(decoded))))
+                Body::Boxed(Value::Collection(Held::new(decoded)))
             }
         })
     }
@@ -558,7 +558,7 @@ impl Shard {
             }
             let mut waiting = Unresolved::default();
             queue(&mut waiting, effect, lsn, base);
-            let body = Body::Boxed(Box::new(Value::Unresolved(waiting)));
+            let body = Body::Boxed(Value::Unresolved(Box::new(waiting)));
             let mut entry = Entry::new(effect.key, None, None, body);
             entry.set(flag::DIRTY | flag::COLD);
             entry.set_lsn(lsn);
@@ -724,7 +724,7 @@ impl Shard {
             let body = if len <= INLINE_MAX {
                 Body::Bytes(&edited)
             } else {
-                Body::Boxed(Box::new(Value::String(BigString::from_bytes(&edited))))
+                Body::Boxed(Value::String(Box::new(BigString::from_bytes(&edited))))
             };
             let entry = Entry::new(old.key(), old.deadline(), old.hint(), body);
             old.set(flag::RAW);

@@ -42,6 +42,8 @@ pub struct Store {
     pub dead_dbs: Mutex<Vec<(DbId, Lsn)>>,
     /// Tables of dead databases, to be freed outside of any lock. Their shards still count their bytes.
     graveyard: Mutex<Vec<(ShardId, DbShard)>>,
+    /// Held by who clears it: when a clearing returns, none is half done elsewhere.
+    clearing: Mutex<()>,
     /// Bytes the hot tier may use; re-divided every second.
     pub hot_limit: AtomicUsize,
     /// Bytes the filter of one database in one shard may use.
@@ -98,6 +100,7 @@ impl Store {
             next_db: AtomicU32::new(DATABASES as u32),
             dead_dbs: Mutex::new(Vec::new()),
             graveyard: Mutex::new(Vec::new()),
+            clearing: Mutex::new(()),
             hot_limit: AtomicUsize::new(hot_limit),
             filter_limit: AtomicUsize::new(usize::MAX),
             has_cold: AtomicBool::new(false),
@@ -199,6 +202,7 @@ impl Store {
     /// Frees tables of dead databases, with no lock held, until about so many entries are gone. Until then
     /// they count as used, as they are; to walk them with all shards locked would stop everybody.
     pub fn clear_graveyard(&self, entries_max: usize) {
+        let _alone = self.clearing.lock();
         let mut entries = 0;
         while entries < entries_max {
             let Some((id, part)) = self.graveyard.lock().pop() else { return };

@@ -27,16 +27,14 @@ pub(super) fn queue(waiting: &mut Unresolved, effect: &Effect<'_>, lsn: Lsn, bas
     put_effect(&mut encoded, effect);
     let mut delta = Delta { lsn, base, is_merged: false, effect: encoded.into_boxed_slice() };
     let is_deadline = |change: &Change<'_>| matches!(change, Change::SetDeadline { .. });
-    if let Some(last) = waiting.deltas.last_mut()
+    if let Some(last) = waiting.deltas().last()
         && is_deadline(&effect.change)
         && is_deadline(&read_effect(&mut Reader::new(&last.effect)).expect("encoded here").change)
     {
         (delta.base, delta.is_merged) = (last.base, true);
-        *last = delta;
-        return;
+        waiting.pop();
     }
-    waiting.deltas.reserve_exact(1);
-    waiting.deltas.push(delta);
+    waiting.push(delta);
 }
 
 /// Whether a key's logged changes wait for its row or its pages, and may still get them.
@@ -95,15 +93,16 @@ impl Shard {
         let (pins, usage, size) = (entry.pins(), entry.usage(), entry.heap_bytes());
         let Some(Value::Unresolved(waiting)) = entry.boxed_mut() else { return Ok(true) };
         let row_lsn = row.as_ref().map_or(Lsn(0), |row| row.row.lsn);
-        let first = waiting.deltas.iter().position(|delta| delta.lsn > row_lsn);
+        let first = waiting.deltas().iter().position(|delta| delta.lsn > row_lsn);
         let fits = |delta: &Delta| delta.base == row_lsn || delta.is_merged && delta.base < row_lsn;
         // Without any it is what a move left of a value that the log leads elsewhere.
-        let is_base = !waiting.deltas.is_empty() && first.is_none_or(|first| fits(&waiting.deltas[first]));
+        let is_base =
+            !waiting.deltas().is_empty() && first.is_none_or(|first| fits(&waiting.deltas()[first]));
         let Some(row) = row.take_if(|_| is_base) else {
             waiting.is_baseless = true;
             return Ok(false);
         };
-        let deltas = std::mem::take(&mut waiting.deltas);
+        let deltas = waiting.take();
         let mut base = row.into_entry(key);
         // Dirty even if the row holds all the deltas: replay took its hint for outdated, so that
         // the hint must be written again with it.

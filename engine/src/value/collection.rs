@@ -142,9 +142,7 @@ pub const ROW_MAX: usize = 1 << 20;
 
 /// What of a collection is in the cold tier besides its row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Home {
-    /// Nothing: the row has it all, if there is one.
-    Row,
+enum Home {
     /// Nodes of an incarnation; those that are not dirty are rows.
     Nodes(Incarnation),
     /// Pages of its encoded bytes, so many, as it was published. The first edit ends that: it says in the log
@@ -167,7 +165,8 @@ impl Collection {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Held {
     pub value: Collection,
-    home: Home,
+    /// `None`: the row has it all, if there is one. Few collections have more.
+    home: Option<Box<Home>>,
 }
 
 /// How a dirty collection is to be written.
@@ -185,36 +184,35 @@ impl Held {
     /// A collection that no row knows yet, or that its row has as a whole.
     #[must_use]
     pub fn new(value: Collection) -> Self {
-        Held { value, home: Home::Row }
+        Held { value, home: None }
     }
 
     /// A collection read from its nodes.
     #[must_use]
     pub fn of_nodes(value: Collection, incarnation: Incarnation) -> Self {
-        Held { value, home: Home::Nodes(incarnation) }
+        Held { value, home: Some(Box::new(Home::Nodes(incarnation))) }
     }
 
     /// A collection read from pages.
     #[must_use]
     pub fn of_pages(value: Collection, incarnation: Incarnation, len: u64) -> Self {
-        Held { value, home: Home::Pages(incarnation, len) }
+        Held { value, home: Some(Box::new(Home::Pages(incarnation, len))) }
     }
 
     /// The incarnation whose rows it has.
     #[must_use]
     pub fn incarnation(&self) -> Option<Incarnation> {
-        match self.home {
-            Home::Row => None,
-            Home::Nodes(incarnation) | Home::Pages(incarnation, _) => Some(incarnation),
-        }
+        self.home.as_deref().map(|home| match home {
+            Home::Nodes(incarnation) | Home::Pages(incarnation, _) => *incarnation,
+        })
     }
 
     /// The pages that an edit of it makes useless.
     #[must_use]
     pub fn published_pages(&self) -> Option<Incarnation> {
-        match self.home {
-            Home::Pages(incarnation, _) => Some(incarnation),
-            Home::Row | Home::Nodes(_) => None,
+        match self.home.as_deref() {
+            Some(Home::Pages(incarnation, _)) => Some(*incarnation),
+            Some(Home::Nodes(_)) | None => None,
         }
     }
 
@@ -224,20 +222,20 @@ impl Held {
     /// The edit does not decode or does not fit this value: corruption, only in replay.
     pub fn apply(&mut self, edit: &[u8]) -> Result<(), DecodeError> {
         if self.published_pages().is_some() {
-            self.home = Home::Row;
+            self.home = None;
         }
         self.value.apply(edit)
     }
 
     /// Decides how to write the collection, and that it is written so from now on.
     pub fn plan_image(&mut self, fresh: impl FnOnce() -> Incarnation) -> Image {
-        match self.home {
-            Home::Nodes(incarnation) => Image::Nodes { incarnation, is_new: false },
-            Home::Pages(incarnation, len) => Image::Pages { incarnation, len },
-            Home::Row if self.value.encoded_len() <= ROW_MAX => Image::Row,
-            Home::Row => {
+        match self.home.as_deref() {
+            Some(Home::Nodes(incarnation)) => Image::Nodes { incarnation: *incarnation, is_new: false },
+            Some(Home::Pages(incarnation, len)) => Image::Pages { incarnation: *incarnation, len: *len },
+            None if self.value.encoded_len() <= ROW_MAX => Image::Row,
+            None => {
                 let incarnation = fresh();
-                self.home = Home::Nodes(incarnation);
+                self.home = Some(Box::new(Home::Nodes(incarnation)));
                 Image::Nodes { incarnation, is_new: true }
             }
         }
@@ -246,6 +244,6 @@ impl Held {
     /// Heap bytes held.
     #[must_use]
     pub fn heap_bytes(&self) -> usize {
-        self.value.heap_bytes()
+        self.value.heap_bytes() + self.home.as_ref().map_or(0, |_| size_of::<Home>())
     }
 }

@@ -21,26 +21,29 @@ use collection::Held;
 use stored::{Loaded, StoredCollection};
 use string::{BigString, StoredString};
 
-/// A value that does not fit inline in its entry.
+/// What is more than a short string. It lies in its entry, so the rare and the large variants are boxed.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Value {
     /// A string too long for the entry.
-    String(BigString),
+    String(Box<BigString>),
     /// A string whose bytes are pages in the cold tier and not in memory.
-    Stored(StoredString),
+    Stored(Box<StoredString>),
     /// A collection.
     Collection(Held),
     /// A collection whose elements are rows of the cold tier and not in memory.
     StoredCollection(Box<StoredCollection>),
     /// Deltas replayed from the log whose base is a row not read yet.
-    Unresolved(Unresolved),
+    Unresolved(Box<Unresolved>),
 }
 
 /// Logged deltas that wait for their base row. Such an entry is dirty and present.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Unresolved {
     /// In log order.
-    pub deltas: Vec<Delta>,
+    deltas: Vec<Delta>,
+    /// Bytes of their effects. Each change asks for the size before and after it, and a tail of the log may
+    /// bring a million of them for one key.
+    effect_bytes: usize,
     /// There is no such row: a later effect of the log replaces the key, or the row was lost.
     pub is_baseless: bool,
 }
@@ -59,9 +62,39 @@ pub struct Delta {
 }
 
 impl Unresolved {
+    /// Deltas up to which a queue has no room to spare.
+    const EXACT_MAX: usize = 4;
+
+    /// What waits, in log order.
+    #[must_use]
+    pub fn deltas(&self) -> &[Delta] {
+        &self.deltas
+    }
+
+    /// Queues a delta.
+    pub fn push(&mut self, delta: Delta) {
+        if self.deltas.len() < Self::EXACT_MAX {
+            self.deltas.reserve_exact(1);
+        }
+        self.effect_bytes += delta.effect.len();
+        self.deltas.push(delta);
+    }
+
+    /// Takes the last delta back.
+    pub fn pop(&mut self) -> Option<Delta> {
+        let last = self.deltas.pop()?;
+        self.effect_bytes -= last.effect.len();
+        Some(last)
+    }
+
+    /// Takes all of them.
+    pub fn take(&mut self) -> Vec<Delta> {
+        self.effect_bytes = 0;
+        std::mem::take(&mut self.deltas)
+    }
+
     fn heap_bytes(&self) -> usize {
-        let effects: usize = self.deltas.iter().map(|delta| delta.effect.len()).sum();
-        self.deltas.capacity() * size_of::<Delta>() + effects
+        self.deltas.capacity() * size_of::<Delta>() + self.effect_bytes
     }
 }
 
@@ -72,7 +105,9 @@ impl Value {
     /// Edits that waited for the content do not fit it: corruption.
     pub fn give(&mut self, content: Loaded) -> Result<(), DecodeError> {
         match (&mut *self, content) {
-            (Value::Stored(stored), Loaded::String(bytes)) => *self = Value::String(stored.load(bytes)),
+            (Value::Stored(stored), Loaded::String(bytes)) => {
+                *self = Value::String(Box::new(stored.load(bytes)))
+            }
             (Value::StoredCollection(stored), Loaded::Collection(held)) => {
                 *self = Value::Collection(stored.load(held)?);
             }
@@ -81,17 +116,16 @@ impl Value {
         Ok(())
     }
 
-    /// Heap bytes held, including the box.
+    /// Heap bytes held.
     #[must_use]
     pub fn heap_bytes(&self) -> usize {
-        std::mem::size_of::<Value>()
-            + match self {
-                Value::String(string) => string.heap_bytes(),
-                Value::Stored(stored) => stored.heap_bytes(),
-                Value::Collection(held) => held.heap_bytes(),
-                Value::StoredCollection(stored) => stored.heap_bytes(),
-                Value::Unresolved(waiting) => waiting.heap_bytes(),
-            }
+        match self {
+            Value::String(string) => size_of::<BigString>() + string.heap_bytes(),
+            Value::Stored(stored) => size_of::<StoredString>() + stored.heap_bytes(),
+            Value::Collection(held) => held.heap_bytes(),
+            Value::StoredCollection(stored) => stored.heap_bytes(),
+            Value::Unresolved(waiting) => size_of::<Unresolved>() + waiting.heap_bytes(),
+        }
     }
 }
 
@@ -146,5 +180,29 @@ impl TypeTag {
             6 => Some(TypeTag::Stream),
             _ => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_size_of_what_waits_is_that_of_a_recount() {
+        let mut waiting = Unresolved::default();
+        let recount = |waiting: &Unresolved| {
+            let effects: usize = waiting.deltas().iter().map(|delta| delta.effect.len()).sum();
+            waiting.deltas.capacity() * size_of::<Delta>() + effects
+        };
+        for n in 0..100_u64 {
+            let effect = vec![7; n as usize * 3 % 50].into_boxed_slice();
+            waiting.push(Delta { lsn: Lsn(n + 1), base: Lsn(n), is_merged: false, effect });
+            if n % 7 == 0 {
+                waiting.pop();
+            }
+            assert_eq!(waiting.heap_bytes(), recount(&waiting));
+        }
+        assert_eq!((waiting.take().len(), waiting.heap_bytes()), (85, 0));
+        assert!(waiting.pop().is_none());
     }
 }

@@ -58,13 +58,15 @@ impl Loaded {
 pub struct StoredCollection {
     pub at: StoredAt,
     edits: Vec<Box<[u8]>>,
+    /// Their bytes: each edit asks for the size before and after it.
+    edit_bytes: usize,
 }
 
 impl StoredCollection {
     /// A collection whose content is rows.
     #[must_use]
     pub fn new(at: StoredAt) -> Self {
-        StoredCollection { at, edits: Vec::new() }
+        StoredCollection { at, edits: Vec::new(), edit_bytes: 0 }
     }
 
     /// What the key holds.
@@ -84,6 +86,7 @@ impl StoredCollection {
 
     /// Queues an edit.
     pub fn edit(&mut self, edit: &[u8]) {
+        self.edit_bytes += edit.len();
         self.edits.push(Box::from(edit));
     }
 
@@ -105,8 +108,7 @@ impl StoredCollection {
             StoredAt::Nodes { header, .. } => header.len(),
             _ => 0,
         };
-        let edits: usize = self.edits.iter().map(|edit| edit.len()).sum();
-        size_of::<Self>() + header + self.edits.capacity() * size_of::<Box<[u8]>>() + edits
+        size_of::<Self>() + header + self.edits.capacity() * size_of::<Box<[u8]>>() + self.edit_bytes
     }
 }
 

@@ -206,8 +206,10 @@ fn bitcount(ctx: &mut Context<'_>, mut args: Args<'_>, reply: &mut dyn ReplySink
         0 => None,
         1..=3 => {
             let start = args.int()?;
-            let end = if args.is_empty() { None } else { Some(args.int()?) };
-            Some(Bounds { start, end, unit: unit(&mut args)? })
+            let end = args.next();
+            let unit = unit(&mut args)?;
+            let end = end.map(|end| parse_int(end).ok_or(errors::NOT_AN_INTEGER)).transpose()?;
+            Some(Bounds { start, end, unit })
         }
         _ => return Err(errors::SYNTAX),
     };

@@ -339,7 +339,7 @@ fn reset(ctx: &mut Context<'_>, _: Args<'_>, reply: &mut dyn ReplySink) -> Comma
 
 /// `SELECT index`
 fn select(ctx: &mut Context<'_>, mut args: Args<'_>, reply: &mut dyn ReplySink) -> CommandResult {
-    let index = args.int()?;
+    let index = args.small_int()?;
     if !(0..ctx.config().databases).contains(&index) {
         return Err(errors::DB_INDEX);
     }
@@ -438,7 +438,7 @@ fn client_setinfo(ctx: &mut Context<'_>, mut args: Args<'_>, reply: &mut dyn Rep
         return Err(errors::unrecognized_option(option));
     }
     if !is_plain(value) {
-        return Err(errors::client_attribute(if is_name { "LIB-NAME" } else { "LIB-VER" }));
+        return Err(errors::client_attribute(option));
     }
     let mut labels = ctx.session.handle.labels.lock();
     let slot = if is_name { &mut labels.lib_name } else { &mut labels.lib_ver };

@@ -449,15 +449,9 @@ fn rename_key(ctx: &mut Context<'_>, mut args: Args<'_>, replaces: bool) -> Resu
     Ok(true)
 }
 
-const INT_RANGE: CommandError =
-    CommandError::fixed("ERR value is out of range, value must between -2147483648 and 2147483647");
-
 /// Takes a database number.
 fn database(ctx: &Context<'_>, args: &mut Args<'_>) -> Result<DbIndex, CommandError> {
-    let number = args.int()?;
-    if i32::try_from(number).is_err() {
-        return Err(INT_RANGE);
-    }
+    let number = args.small_int()?;
     database_numbered(ctx, number).ok_or(errors::DB_INDEX)
 }
 

@@ -13,7 +13,7 @@ use lux_engine::wal::effect::Operation;
 
 use crate::dispatch::args::{Args, Argv, ScanOptions, Scanned};
 use crate::dispatch::context::Context;
-use crate::dispatch::reply::{CommandError, CommandResult, ReplySink};
+use crate::dispatch::reply::{CommandError, CommandResult, ReplySink, repetitions_fit};
 use crate::dispatch::reply_errors as errors;
 use crate::dispatch::spec::{Arity, CommandSpec, Flags, Group, Keys};
 
@@ -412,13 +412,14 @@ fn srandmember(ctx: &mut Context<'_>, mut args: Args<'_>, reply: &mut dyn ReplyS
     if args.remaining() > 1 {
         return Err(errors::SYNTAX);
     }
-    let count = args.symmetric_int()?;
+    let (count, reply_max) = (args.symmetric_int()?, ctx.reply_max());
     let Some(set) = ctx.set(key)? else {
         reply.array(0);
         return Ok(());
     };
     let wanted = count.unsigned_abs();
     if count < 0 {
+        repetitions_fit(reply_max, wanted, set.heap_bytes(), set.len())?;
         reply.array(wanted as usize);
         set.random_members_repeated(wanted, &mut random, &mut |member| write(member, reply));
     } else {

@@ -115,6 +115,11 @@ impl<'a> Args<'a> {
         parse_int(self.bytes()?).ok_or(errors::NOT_AN_INTEGER)
     }
 
+    /// Takes the next argument as an integer of 32 bits.
+    pub fn small_int(&mut self) -> Result<i64, CommandError> {
+        self.int().and_then(|n| if i32::try_from(n).is_ok() { Ok(n) } else { Err(errors::BEYOND_32_BITS) })
+    }
+
     /// Takes the next argument as an integer inside `[low, high]`; outside it the error is the
     /// same as for no integer at all.
     pub fn int_within(&mut self, low: i64, high: i64) -> Result<i64, CommandError> {

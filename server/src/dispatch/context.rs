@@ -272,6 +272,12 @@ impl<'c> Context<'c> {
         &self.session.config
     }
 
+    /// The bytes that a reply may take which is longer than what it shows: half of `maxmemory`.
+    #[must_use]
+    pub fn reply_max(&self) -> u64 {
+        self.config().maxmemory.unsigned_abs() / 2
+    }
+
     /// Random numbers for this run of the command: each call returns one below its argument, which is at
     /// least 1.
     pub fn random(&self) -> impl FnMut(u64) -> u64 + use<> {

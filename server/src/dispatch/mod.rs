@@ -7,6 +7,7 @@
 
 pub mod args;
 pub mod command_table;
+pub mod compatibility;
 pub mod context;
 pub mod execute;
 pub mod keyspace;

@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use super::reply_errors;
+
 /// Result of a handler. On an error whatever it wrote is taken back and the error is the reply.
 pub type CommandResult = Result<(), CommandError>;
 
@@ -97,4 +99,14 @@ pub trait ReplySink {
             None => self.null(),
         }
     }
+}
+
+/// `ERR value is out of range` where as many repetitions of elements would make a reply of more than
+/// `reply_max` bytes. `bytes` is what `len` elements take. Whoever answers with elements again and again can
+/// be asked for a reply of any length, however small the collection is.
+pub fn repetitions_fit(reply_max: u64, wanted: u64, bytes: usize, len: u64) -> Result<(), CommandError> {
+    // What the protocol adds to an element.
+    const FRAME_BYTES: u64 = 8;
+    let each = FRAME_BYTES + bytes as u64 / len.max(1);
+    if wanted.saturating_mul(each) > reply_max { Err(reply_errors::OUT_OF_RANGE) } else { Ok(()) }
 }

@@ -16,6 +16,8 @@ pub const SAME_OBJECT: CommandError = fixed("ERR source and destination objects 
 pub const INDEX_OUT_OF_RANGE: CommandError = fixed("ERR index out of range");
 pub const BELOW_LONG_MAX: CommandError =
     fixed("ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807");
+pub const BEYOND_32_BITS: CommandError =
+    fixed("ERR value is out of range, value must between -2147483648 and 2147483647");
 pub const LPOS_RANK: CommandError = fixed(
     "ERR RANK can't be zero: use 1 to start from the first match, 2 from the second ... or use negative to \
      start from the end of the list",
@@ -346,7 +348,8 @@ pub fn unrecognized_option(option: &[u8]) -> CommandError {
 
 /// `ERR LIB-NAME cannot contain spaces, newlines or special characters.`
 #[must_use]
-pub fn client_attribute(attribute: &str) -> CommandError {
+pub fn client_attribute(attribute: &[u8]) -> CommandError {
+    let attribute = lossy(attribute, 128);
     CommandError::composed(format!("ERR {attribute} cannot contain spaces, newlines or special characters."))
 }
 

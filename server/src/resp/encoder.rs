@@ -92,7 +92,8 @@ impl Encoder {
     }
 
     pub fn error(&mut self, text: &str) {
-        self.text_line(b'-', text);
+        // Newlines at the end go, others become blanks.
+        self.text_line(b'-', text.trim_end_matches(['\r', '\n']));
     }
 
     pub fn null(&mut self) {

@@ -1,8 +1,8 @@
 //! `xtask`: the repository's own chores. It depends on nothing, so it is built in a second.
 //!
 //! - `xtask tidy` checks the house rules.
-//! - `xtask docs` writes `docs/commands.md` and `docs/configuration.md` from the server's tables; `--check` only
-//!   compares.
+//! - `xtask docs` writes `docs/commands.md`, `docs/compatibility.md` and `docs/configuration.md` from the server's
+//!   tables; `--check` only compares.
 
 mod layers;
 mod source;
@@ -14,8 +14,11 @@ use std::process::{Command, ExitCode};
 
 const USAGE: &str = "usage: xtask tidy | xtask docs [--check]";
 /// The generated pages, and the flags with which the server prints them.
-const PAGES: &[(&str, &str)] =
-    &[("docs/commands.md", "--print-commands"), ("docs/configuration.md", "--print-config-reference")];
+const PAGES: &[(&str, &str)] = &[
+    ("docs/commands.md", "--print-commands"),
+    ("docs/compatibility.md", "--print-compatibility"),
+    ("docs/configuration.md", "--print-config-reference"),
+];
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

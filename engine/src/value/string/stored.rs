@@ -17,6 +17,8 @@ pub struct StoredString {
     /// Length in bytes, without the edits.
     pub len: u64,
     edits: Vec<Edit>,
+    /// Their bytes: each edit asks for the size before and after it.
+    edit_bytes: usize,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -30,7 +32,7 @@ impl StoredString {
     /// A string of `len` bytes whose pages are rows.
     #[must_use]
     pub fn new(incarnation: Incarnation, len: u64) -> Self {
-        StoredString { incarnation, len, edits: Vec::new() }
+        StoredString { incarnation, len, edits: Vec::new(), edit_bytes: 0 }
     }
 
     /// Whether edits wait for the bytes.
@@ -41,6 +43,7 @@ impl StoredString {
 
     /// Queues an edit: bytes from `offset` on are overwritten (`usize::MAX`: the end).
     pub fn edit(&mut self, offset: usize, bytes: &[u8]) {
+        self.edit_bytes += bytes.len();
         self.edits.push(Edit { offset, bytes: Box::from(bytes) });
     }
 
@@ -60,8 +63,7 @@ impl StoredString {
     /// Heap bytes held.
     #[must_use]
     pub fn heap_bytes(&self) -> usize {
-        let edits: usize = self.edits.iter().map(|edit| edit.bytes.len()).sum();
-        self.edits.capacity() * size_of::<Edit>() + edits
+        self.edits.capacity() * size_of::<Edit>() + self.edit_bytes
     }
 }
 

@@ -12,7 +12,7 @@ use lux_engine::wal::effect::Operation;
 
 use crate::dispatch::args::{Args, Argv, ScanOptions, Scanned};
 use crate::dispatch::context::Context;
-use crate::dispatch::reply::{CommandError, CommandResult, ReplySink};
+use crate::dispatch::reply::{CommandError, CommandResult, ReplySink, repetitions_fit};
 use crate::dispatch::reply_errors as errors;
 use crate::dispatch::spec::{Arity, CommandSpec, Flags, Group, Keys};
 
@@ -620,13 +620,16 @@ fn hrandfield(ctx: &mut Context<'_>, mut args: Args<'_>, reply: &mut dyn ReplySi
     if with_values && count.unsigned_abs() > (i64::MAX / 2).unsigned_abs() {
         return Err(errors::OUT_OF_RANGE);
     }
-    let is_nested = with_values && reply.is_resp3();
+    let (is_nested, reply_max) = (with_values && reply.is_resp3(), ctx.reply_max());
     let per_field = if with_values && !is_nested { 2 } else { 1 };
     let hash = ctx.hash(key)?.map(|hash| (hash, hash.live_len(now_ms))).filter(|(_, len)| *len > 0);
     let Some((hash, len)) = hash else {
         reply.array(0);
         return Ok(());
     };
+    if count < 0 {
+        repetitions_fit(reply_max, count.unsigned_abs(), hash.heap_bytes(), len)?;
+    }
     let returned = if count < 0 { count.unsigned_abs() } else { len.min(count.unsigned_abs()) };
     reply.array(returned as usize * per_field);
     let mut write = |field: Field<'_>| {

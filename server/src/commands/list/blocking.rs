@@ -70,8 +70,11 @@ fn pop(ctx: &mut Context<'_>, mut args: Args<'_>, end: End, reply: &mut dyn Repl
 
 /// `BLMPOP timeout numkeys key [key ...] LEFT | RIGHT [COUNT count]`
 pub(super) fn blmpop(ctx: &mut Context<'_>, mut args: Args<'_>, reply: &mut dyn ReplySink) -> CommandResult {
-    let timeout = args.timeout(ctx.now_ms())?;
+    // What is wrong with the other arguments is said first.
+    let mut timeout = args;
+    args.bytes()?;
     let wanted = ManyPop::take(&mut args)?;
+    let timeout = timeout.timeout(ctx.now_ms())?;
     match first_to_serve(ctx, wanted.keys.iter())? {
         Some(key) => pop_many(ctx, key, &wanted, reply).map(drop),
         None => {

@@ -565,7 +565,12 @@ fn msetex(ctx: &mut Context<'_>, mut args: Args<'_>, reply: &mut dyn ReplySink) 
         Lifetime::Until(clock, text) => Some(clock.deadline(text, ctx.now_ms(), "msetex")?),
         _ => None,
     };
+    let mut kept = Vec::new();
     for key in pairs.take(words).step_by(2) {
+        // All are read before any is changed: a key may be named twice.
+        if options.lifetime == Lifetime::Keep {
+            kept.push(ctx.lookup(key)?.and_then(|found| found.deadline));
+        }
         let is_refused = match options.condition {
             Condition::IfAbsent => ctx.exists(key)?,
             Condition::IfPresent => !ctx.exists(key)?,
@@ -580,16 +585,13 @@ fn msetex(ctx: &mut Context<'_>, mut args: Args<'_>, reply: &mut dyn ReplySink) 
     if is_past {
         ctx.set_operation(Operation::Del);
     }
-    let mut pairs = pairs;
+    let (mut pairs, mut kept) = (pairs, kept.into_iter());
     for _ in 0..count {
         let (key, value) = (pairs.key()?, pairs.bytes()?);
         if is_past {
             ctx.delete(key)?;
-        } else if options.lifetime == Lifetime::Keep {
-            let kept = ctx.lookup(key)?.and_then(|found| found.deadline);
-            store(ctx, key, value, kept)?;
         } else {
-            store(ctx, key, value, deadline)?;
+            store(ctx, key, value, kept.next().unwrap_or(deadline))?;
         }
     }
     reply.integer(1);

@@ -59,8 +59,11 @@ fn pop(ctx: &mut Context<'_>, mut args: Args<'_>, is_max: bool, reply: &mut dyn 
 
 /// `BZMPOP timeout numkeys key [key ...] MIN | MAX [COUNT count]`
 pub(super) fn bzmpop(ctx: &mut Context<'_>, mut args: Args<'_>, reply: &mut dyn ReplySink) -> CommandResult {
-    let timeout = args.timeout(ctx.now_ms())?;
+    // What is wrong with the other arguments is said first.
+    let mut timeout = args;
+    args.bytes()?;
     let wanted = ManyPop::take(&mut args)?;
+    let timeout = timeout.timeout(ctx.now_ms())?;
     match first_to_serve(ctx, wanted.keys)? {
         Some(key) => pop_many(ctx, key, &wanted, reply).map(drop),
         None => {

@@ -6,7 +6,7 @@ use lux_engine::value::zset::{Element, LexRange, ScoreRange};
 use super::{write_element, write_elements};
 use crate::dispatch::args::{Args, ScanOptions, Scanned};
 use crate::dispatch::context::Context;
-use crate::dispatch::reply::{CommandResult, ReplySink};
+use crate::dispatch::reply::{CommandResult, ReplySink, repetitions_fit};
 use crate::dispatch::reply_errors as errors;
 
 /// `ZCARD key`
@@ -121,10 +121,14 @@ pub(super) fn zrandmember(
     if with_scores && count.unsigned_abs() > i64::MAX.unsigned_abs() / 2 {
         return Err(errors::OUT_OF_RANGE);
     }
+    let reply_max = ctx.reply_max();
     let Some(value) = ctx.zset(key)? else {
         reply.array(0);
         return Ok(());
     };
+    if count < 0 {
+        repetitions_fit(reply_max, count.unsigned_abs(), value.heap_bytes(), value.len())?;
+    }
     if count >= 0 && count.unsigned_abs() >= value.len() {
         write_elements(value.iter(), with_scores, reply);
         return Ok(());
