@@ -39,6 +39,8 @@ const BUDGET_NS: u64 = 250_000_000;
 const VISITS: usize = 512;
 /// Time between two write-backs of the few dirty entries in a full hot tier.
 const CLEAN_NS: u64 = 2_000_000_000;
+/// So many values may have moved since their keys were written; most count twice.
+const TIES_MAX: usize = 128;
 /// How long write-back may stand still before writers are refused.
 const STUCK_NS: u64 = 5_000_000_000;
 
@@ -429,6 +431,16 @@ impl Keeper {
         Ok(())
     }
 
+    /// Writes the keys between which values moved before the next round, if they are many: those of them that hang
+    /// together go in one batch, copied with the locks of all their shards.
+    fn write_many_tied(&self) -> Result<()> {
+        if self.core.store.tie_count() <= TIES_MAX {
+            return Ok(());
+        }
+        self.resend()?;
+        self.write_tied()
+    }
+
     /// Sends again what found no disk space.
     pub(super) fn resend(&self) -> Result<()> {
         let stalled = self.state.lock().stalled.take();
@@ -500,6 +512,7 @@ impl Keeper {
         if store.failpoints.breaks(Break::OneBudget) {
             return Ok(());
         }
+        let tied = if may_write { self.write_many_tied() } else { Ok(()) };
         let (bytes, dirty) = store.hot_bytes();
         let limit = store.hot_limit.load(Ordering::Relaxed);
         let is_full = bytes > limit / 8 * 7;
@@ -521,7 +534,7 @@ impl Keeper {
             }
         }
         self.govern();
-        cleaned
+        tied.and(cleaned)
     }
 
     /// Whether it is time to write back what was changed once and not used since: while it is dirty it

@@ -30,6 +30,7 @@ use std::ptr::NonNull;
 use super::usage::{Usage, UsedAt};
 use crate::env::Defragmenter;
 use crate::ids::{ExpireAt, Lsn};
+use crate::value::hash::HashValue;
 use crate::value::stored::StoredAt;
 use crate::value::{TypeTag, Value};
 
@@ -538,12 +539,12 @@ impl Entry {
     #[must_use]
     pub fn element_hint(&self) -> Option<ExpireAt> {
         match self.body() {
-            // Its row is a copy that nobody looked into yet: the reaper has to.
-            BodyRef::Boxed(Value::StoredCollection(stored))
-                if matches!(stored.at, StoredAt::Pages { tag: TypeTag::Hash, .. }) =>
-            {
-                Some(LOOK_SOON)
-            }
+            BodyRef::Boxed(Value::StoredCollection(stored)) => match &stored.at {
+                // Its row is a copy that nobody looked into yet: the reaper has to.
+                StoredAt::Pages { tag: TypeTag::Hash, .. } => Some(LOOK_SOON),
+                StoredAt::Nodes { tag: TypeTag::Hash, header, .. } => HashValue::deadline_in_header(header),
+                _ => None,
+            },
             _ => self.element_deadline(),
         }
     }

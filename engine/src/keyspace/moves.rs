@@ -9,12 +9,12 @@
 //! writes it as one batch. So the cold tier has either the states of both keys from before the move, or later ones of
 //! both; replay sees which from the row of the target (`recovery::moves`).
 //!
-//! A source that never had a row leaves no tombstone: its value is in the log that replay reads. Its target is
-//! tied to itself, so that a round which began before the move writes it.
+//! A source leaves a tombstone even if it never had a row, and so does a TIED entry that is deleted: whatever the key
+//! holds next inherits TIED, and a batch without log of its own for a deletion cannot pass for one with it.
 
 use std::collections::HashSet;
 
-use super::entry::{Body, Entry, Kind, flag};
+use super::entry::{Body, Entry, flag};
 use super::hash::KeyHash;
 use super::shard::{Applied, Origin, Shard};
 use super::store::Store;
@@ -36,22 +36,6 @@ pub struct Tie {
 /// The pairs of which one key is in a shard.
 pub type Ties = HashSet<Tie>;
 
-/// A value between two keys.
-pub struct Moving {
-    pub value: Box<Value>,
-    /// Its source left a tombstone.
-    is_tied: bool,
-}
-
-impl Moving {
-    /// What stands for a value that cannot be found any more: a later effect of the log deletes or replaces it.
-    #[must_use]
-    pub fn lost() -> Moving {
-        let waiting = Unresolved { is_baseless: true, ..Unresolved::default() };
-        Moving { value: Box::new(Value::Unresolved(waiting)), is_tied: true }
-    }
-}
-
 impl Shard {
     /// Takes the value of the effect's key out. It is in [`Shard::moving`] then, if there was one.
     pub(super) fn leave(&mut self, hash: KeyHash, effect: &Effect<'_>, to: &[u8], lsn: Lsn, origin: Origin) {
@@ -61,6 +45,7 @@ impl Shard {
             let before = entry.heap_bytes();
             stale = entry.element_hint().filter(|_| entry.has(flag::COLD));
             value = entry.take_boxed();
+            entry.tie();
             (freed, was_dirty) = (before - entry.heap_bytes(), entry.has(flag::DIRTY));
         });
         if value.is_some() {
@@ -73,25 +58,23 @@ impl Shard {
         if let Some(at) = stale {
             self.note_stale_hint(effect, at, lsn);
         }
+        // Replay may have had no entry of it.
         let part = self.db_or_new(effect.db);
-        let is_tombstone = |entry: &&mut Entry| entry.kind() == Kind::Tombstone;
-        let tombstone = part.table.find_mut(hash, effect.key).filter(is_tombstone);
-        let is_tied = tombstone.map(Entry::tie).is_some();
-        if is_tied {
-            self.ties.insert(Tie { db: effect.db, from: effect.key.into(), to: to.into() });
-        }
-        self.moving = value.map(|value| Moving { value, is_tied });
+        let _ = part.table.find_mut(hash, effect.key).map(Entry::tie);
+        self.ties.insert(Tie { db: effect.db, from: effect.key.into(), to: to.into() });
+        // Changes whose base is gone are of no use: a later effect of the log deletes or replaces the target.
+        self.moving = value.filter(|value| !matches!(value, Value::Unresolved(_)));
     }
 
     /// Gives the effect's key the value in [`Shard::moving`].
     pub(super) fn arrive(&mut self, hash: KeyHash, effect: &Effect<'_>, lsn: Lsn, origin: Origin) -> Applied {
         let Change::Arrive { from, deadline, old, is_raw } = effect.change else { return Applied::default() };
-        let Moving { value, is_tied } = self.moving.take().unwrap_or_else(Moving::lost);
+        let lost = || Value::Unresolved(Box::new(Unresolved::baseless()));
+        let value = self.moving.take().unwrap_or_else(lost);
         self.note_dead(effect.db, &old, lsn);
         let deadline_before = self.put(hash, effect, Body::Boxed(value), deadline, is_raw, lsn, origin);
         let part = self.db_or_new(effect.db);
         let _ = part.table.find_mut(hash, effect.key).map(Entry::tie);
-        let from = if is_tied { from } else { effect.key };
         self.ties.insert(Tie { db: effect.db, from: from.into(), to: effect.key.into() });
         let stale_hint = old.hint.filter(|_| origin == Origin::Replay);
         let element_deadline = self.element_deadline(hash, effect);
@@ -106,14 +89,15 @@ impl Shard {
         self.forget_bytes(&old);
     }
 
-    /// Marks a clean entry dirty.
+    /// Marks an entry dirty.
     pub fn make_dirty(&mut self, db: DbId, hash: KeyHash, key: &[u8]) {
-        let Some(entry) = self.db_mut(db).and_then(|part| part.table.find_mut(hash, key)) else { return };
-        if !entry.has(flag::DIRTY) {
+        let Some(part) = self.db_mut(db) else { return };
+        let grown = part.table.update(hash, key, |entry| {
+            let size = if entry.has(flag::DIRTY) { 0 } else { entry.heap_bytes() };
             entry.set(flag::DIRTY);
-            let size = entry.heap_bytes();
-            self.dirty_bytes += size;
-        }
+            size
+        });
+        self.dirty_bytes += grown.unwrap_or_default();
     }
 }
 
@@ -127,6 +111,12 @@ enum Resident {
 }
 
 impl Store {
+    /// How many ties the shards have; most are in two of them.
+    #[must_use]
+    pub fn tie_count(&self) -> usize {
+        Store::shard_ids().map(|id| self.lock(id).ties.len()).sum()
+    }
+
     /// All ties there are.
     #[must_use]
     pub fn ties(&self) -> Ties {

@@ -7,7 +7,7 @@
 //!   this state returned.
 //! - COLD: the cold tier may hold a row. Set before an image leaves for the cold tier, for what
 //!   was fetched from there, and for everything replayed.
-//! - a deletion leaves a tombstone if COLD, else nothing (but [`Shard::gone_lsn`] moves).
+//! - a deletion leaves a tombstone if COLD or TIED, else nothing (but [`Shard::gone_lsn`] moves).
 //!
 //! `keys` and `expires` count both tiers and come from the commit's totals; `hot` counts the
 //! values in memory. Equal counts mean that a miss in memory is a miss.
@@ -21,7 +21,7 @@ use super::evict::Hand;
 use super::fetched::Fetched;
 use super::filter::ColdFilter;
 use super::hash::{KeyHash, KeyHasher};
-use super::moves::{Moving, Ties};
+use super::moves::Ties;
 use super::parts::{Pages, Parts};
 use super::side::SideTables;
 use super::table::PageTable;
@@ -61,7 +61,7 @@ pub struct Shard {
     /// Pairs of keys whose rows go in one batch; one of them is of this shard.
     pub ties: Ties,
     /// A value between two effects of a commit that moves it.
-    pub moving: Option<Moving>,
+    pub moving: Option<Value>,
     /// Keys being read from the cold tier.
     pub fetches: HashMap<(DbId, Box<[u8]>), FetchSlot>,
     /// Where the evictor goes on.
@@ -482,8 +482,8 @@ impl Shard {
     pub(super) fn delete(&mut self, hash: KeyHash, effect: &Effect<'_>, lsn: Lsn, origin: Origin) {
         let db = self.db_or_new(effect.db);
         let old = db.table.find(hash, effect.key);
-        let may_be_cold =
-            origin == Origin::Replay || old.is_some_and(|e| e.flags() & (flag::COLD | flag::IN_FLIGHT) != 0);
+        let may_be_cold = origin == Origin::Replay
+            || old.is_some_and(|old| old.is_tied() || old.flags() & (flag::COLD | flag::IN_FLIGHT) != 0);
         let pins = old.map_or(0, Entry::pins);
         let replacement = if may_be_cold {
             let hint = old.and_then(|old| hint_after(old, None));

@@ -20,11 +20,11 @@ use crate::error::{Error, Result};
 use crate::failpoint::Break;
 use crate::ids::{DbId, DbIndex, ExpireAt, Incarnation, Lsn};
 use crate::keyspace::hash::SHARDS;
-use crate::keyspace::moves::Moving;
 use crate::keyspace::shard::{Origin, Shard};
 use crate::keyspace::store::{DATABASES, Store};
 use crate::tier::spill::{BUILDING_PREFIX, HIGHEST_LSN, MOVED_LSN, SpillBatch, split_incarnation_key};
 use crate::tier::{ColdStore, Family, Lookup, ReadTier};
+use crate::value::Value;
 use crate::wal::RecordView;
 use crate::wal::effect::{Change, RecordBody};
 
@@ -121,7 +121,7 @@ pub struct Replay<'s> {
     /// Rows up to this LSN may hold what moved into them.
     moved_upto: Lsn,
     /// The record's value between two keys.
-    moving: Option<Moving>,
+    moving: Option<Value>,
 }
 
 impl<'s> Replay<'s> {

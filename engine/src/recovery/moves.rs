@@ -14,7 +14,6 @@ use crate::error::Result;
 use crate::ids::{DbId, Incarnation, Lsn, ShardId};
 use crate::keyspace::entry::flag;
 use crate::keyspace::hash::KeyHash;
-use crate::keyspace::moves::Moving;
 use crate::keyspace::shard::{Shard, replaced};
 use crate::tier::spill::building_key;
 use crate::tier::{Family, Lookup, ReadTier};
@@ -34,8 +33,8 @@ impl Replay<'_> {
         let applies = applies && !store.take_later_row(db, to, lsn)?;
         self.decided.insert(name, applies);
         if applies && !store.find_source(db, effect.key, lsn)? {
+            // The target waits in vain, unless the log leads elsewhere.
             self.has_deltas = true;
-            self.moving = Some(Moving::lost());
         }
         Ok(())
     }

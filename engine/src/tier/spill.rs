@@ -417,7 +417,7 @@ fn copy_nodes(
 }
 
 /// Whether logged changes wait for what they apply to.
-pub(super) fn waits(entry: &Entry) -> bool {
+fn waits(entry: &Entry) -> bool {
     match entry.body() {
         BodyRef::Boxed(Value::Unresolved(_)) => true,
         BodyRef::Boxed(Value::Stored(stored)) => stored.has_edits(),

@@ -6,9 +6,9 @@ use std::sync::atomic::Ordering;
 
 use parking_lot::MutexGuard;
 
-use super::spill::{MOVED_LSN, SpillBatch, Which, building_key, waits};
+use super::spill::{MOVED_LSN, SpillBatch, Which, building_key};
 use crate::ids::{DbId, ShardId};
-use crate::keyspace::entry::Entry;
+use crate::keyspace::entry::{Entry, flag};
 use crate::keyspace::moves::Tie;
 use crate::keyspace::shard::{Shard, replaced};
 use crate::keyspace::store::Store;
@@ -70,9 +70,10 @@ impl Store {
 
     fn is_ready(&self, locked: &Locked<'_>, db: DbId, key: &[u8]) -> bool {
         let hash = self.hasher.hash(key);
-        let shard = locked.iter().find(|(id, _)| *id == hash.shard);
-        let part = shard.and_then(|(_, shard)| shard.db(db));
-        !part.and_then(|part| part.table.find(hash, key)).is_some_and(waits)
+        let shard = locked.iter().find(|(id, _)| *id == hash.shard).map(|(_, shard)| shard);
+        let entry = shard.and_then(|shard| shard.db(db)).and_then(|part| part.table.find(hash, key));
+        debug_assert!(entry.is_none_or(|entry| !entry.has(flag::IN_FLIGHT)), "whoever comes here sent its batches");
+        shard.is_none_or(|shard| !shard.is_waiting(db, hash, key))
     }
 
     fn copy_tied(&self, locked: &mut Locked<'_>, db: DbId, key: &[u8], batch: &mut SpillBatch) {

@@ -459,6 +459,10 @@ impl<'e> Txn<'e> {
         let db = self.db_id(self.db, source)?;
         self.db_id(self.db, target)?;
         let before = self.before(source, db, from, None)?;
+        if self.shard(source.shard).is_waiting(db, source, from) {
+            // Whoever gives what waits since the replay its base must find all of it where it was.
+            self.is_alive(source, db, from, true)?;
+        }
         let is_planned = self.touched(source, db, from).is_some();
         let part = self.shard(source.shard).db(db);
         let entry = part.and_then(|part| part.table.find(source, from));

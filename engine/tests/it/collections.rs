@@ -186,6 +186,7 @@ fn sets_of_all_sizes_survive_everything() {
         for _ in 0..6 {
             for _ in 0..12 {
                 step(&rig, &mut model, &mut rng);
+                rig.check_bytes();
             }
             check(&rig, &model);
             most = most.max(in_nodes(&rig));
@@ -198,6 +199,7 @@ fn sets_of_all_sizes_survive_everything() {
                 }
                 _ => rig,
             };
+            rig.check_bytes();
             check(&rig, &model);
         }
         for n in 0..4 {

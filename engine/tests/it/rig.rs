@@ -283,19 +283,31 @@ impl Rig {
         keys
     }
 
-    /// The memory that each shard says it holds is what its entries and images hold.
+    /// The memory that each shard says it holds is what its entries and images hold, and so with values.
     pub fn check_bytes(&self) {
         self.engine.store().clear_graveyard(usize::MAX);
         for id in (0..64u8).map(lux_engine::ids::ShardId) {
             let shard = self.engine.store().lock(id);
             let (mut bytes, mut dirty) = (shard.sides.bytes() + shard.parts.bytes(), shard.parts.bytes());
             for part in shard.dbs() {
+                let mut hot = 0;
                 part.table.for_each(|entry| {
+                    hot += u64::from(entry.is_value());
                     bytes += entry.heap_bytes();
                     if entry.has(lux_engine::keyspace::entry::flag::DIRTY) {
                         dirty += entry.heap_bytes();
                     }
                 });
+                assert_eq!(part.hot, hot, "values in memory of shard {id}");
+                let mut from = Some(0);
+                while let Some(bucket) = from {
+                    let (page, mut has_dirty) = (part.table.page_at(bucket), false);
+                    part.table.for_page(page, |entry| {
+                        has_dirty |= entry.has(lux_engine::keyspace::entry::flag::DIRTY);
+                    });
+                    assert_eq!(part.table.has_dirty(page), has_dirty, "a page of shard {id}");
+                    from = part.table.next_start(page);
+                }
             }
             assert_eq!((shard.bytes, shard.dirty_bytes), (bytes, dirty), "bytes of shard {id}");
         }
