@@ -307,8 +307,7 @@ impl Shard {
             Change::Put { body, deadline, old, is_raw } => {
                 let tag = if let StringBody::Collection { tag, .. } = body { Some(tag) } else { None };
                 if let (StringBody::Paged { incarnation, .. }, Origin::Replay) = (body, origin) {
-                    // A collection that was read and written back in another form left its pages to the
-                    // dead queue without a record. Replay names them anew.
+                    // An edit may have left them to the dead queue; it will again.
                     self.revived_pages.push((effect.db, incarnation));
                 }
                 let body = self.body_of(effect, body, lsn)?;
@@ -342,13 +341,7 @@ impl Shard {
                 Ok(Applied { stale_hint: stale, deadline, deadline_before, ..Applied::default() })
             }
             Change::Edit { base: Lsn(0), tag, bytes, .. } if !self.is_of_commit(hash, effect, lsn) => {
-                let mut collection =
-                    Collection::new(tag).ok_or_else(|| bad_edit(effect, "not a collection"))?;
-                collection.apply(bytes).map_err(|error| bad_edit(effect, error.what))?;
-                let body = Body::Boxed(Value::Collection(Held::new(collection)));
-                self.put(hash, effect, body, None, false, lsn, origin);
-                let element_deadline = self.element_deadline(hash, effect);
-                Ok(Applied { element_deadline, ..Applied::default() })
+                self.create_collection(hash, effect, tag, bytes, lsn, origin)
             }
             Change::Edit { .. } => self.apply_edit(hash, effect, lsn, origin),
             Change::Append { .. } | Change::SetRange { .. } => {
@@ -881,7 +874,7 @@ fn rebuilt(old: &mut Entry, deadline: Option<ExpireAt>, hint: Option<ExpireAt>) 
     Entry::new(old.key(), deadline, hint, body)
 }
 
-fn bad_edit(effect: &Effect<'_>, what: &str) -> Error {
+pub(super) fn bad_edit(effect: &Effect<'_>, what: &str) -> Error {
     let detail = format!("a change of key {}: {what}", effect.key.escape_ascii());
     Error::corruption("the log", 0, detail)
 }

@@ -72,7 +72,10 @@ impl Store {
         let hash = self.hasher.hash(key);
         let shard = locked.iter().find(|(id, _)| *id == hash.shard).map(|(_, shard)| shard);
         let entry = shard.and_then(|shard| shard.db(db)).and_then(|part| part.table.find(hash, key));
-        debug_assert!(entry.is_none_or(|entry| !entry.has(flag::IN_FLIGHT)), "whoever comes here sent its batches");
+        debug_assert!(
+            entry.is_none_or(|entry| !entry.has(flag::IN_FLIGHT)),
+            "whoever comes here sent its batches"
+        );
         shard.is_none_or(|shard| !shard.is_waiting(db, hash, key))
     }
 

@@ -3,7 +3,9 @@
 
 use std::sync::Arc;
 
+use lux_engine::Result;
 use lux_engine::env::sim::SimRng;
+use lux_engine::ids::DbIndex;
 use lux_engine::tier::Family;
 use lux_engine::txn::Mode;
 use lux_engine::value::TypeTag;
@@ -100,7 +102,8 @@ fn step(trace: &mut Trace, rng: &mut SimRng) {
             trace.set(&key, &vec![b'a' + rng.below(20) as u8; len], deadline)
         }
         4..=5 => trace.del(&key).map(|_| ()),
-        6..=8 => trace.append(&key, &vec![b'+'; 1 + rng.below(3_000) as usize]),
+        6 => trace.push(&key, &vec![b'e'; [40, 2_000, 700_000][rng.below(3) as usize]]),
+        7..=8 => trace.append(&key, &vec![b'+'; 1 + rng.below(3_000) as usize]),
         9..=11 => trace.set_range(&key, rng.below(1_000) as usize, b"in the middle"),
         12..=13 => trace.expire_at(&key, (rng.below(3) > 0).then(|| now + 1 + rng.below(400_000_000))),
         14..=23 => trace.rename(&key, &other),
@@ -122,6 +125,162 @@ fn values_that_move_survive_every_cut() {
             trace.check_crashes(seed).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
         }
     }
+}
+
+const MANY: [&[u8]; 3] = [b"x", b"a", b"b"];
+
+/// Makes a value: of the kind asked for, and as hot or cold.
+fn make(trace: &mut Trace, key: &[u8], kind: usize, is_cold: bool) -> Result<()> {
+    let deadline = trace.rig.now_ms() + 400_000_000;
+    match kind {
+        0 => trace.set(key, &[b's'; 3_000], None)?,
+        1 => trace.set(key, &vec![b'l'; MIB + 5], Some(deadline))?,
+        2 => (0..3).try_for_each(|_| trace.push(key, &vec![b'e'; 500_000]))?,
+        _ => {}
+    }
+    if is_cold {
+        trace.checkpoint()?;
+        trace.evict()?;
+    }
+    Ok(())
+}
+
+/// What may follow a chain of renames.
+fn follow(trace: &mut Trace, which: usize, end: &[u8]) {
+    let outcome = match which {
+        0 => trace.append(end, b"more").and_then(|()| trace.push(end, b"more")),
+        1 => trace.set_range(end, 1_000, b"in the middle"),
+        2 => trace.del(end).map(drop),
+        // The source again: small, or by another move.
+        3 => trace.set(b"x", b"small", None),
+        4 => trace.set(b"y", &[b'y'; 2_000], None).and_then(|()| trace.rename(b"y", b"x")),
+        5 => trace.set(end, b"small", None),
+        6 => trace.expire_at(end, Some(trace.rig.now_ms() + 300_000_000)),
+        7 => trace.flush_db(),
+        _ => Ok(()),
+    };
+    outcome.expect("nothing fails here");
+}
+
+/// Every kind of source and target, every chain, and what follows it: all cuts of the write-back.
+#[test]
+fn chains_of_renames_survive_every_cut() {
+    let chains: [&[usize]; 5] = [&[0, 1], &[0, 1, 2], &[0, 1, 0], &[0, 1, 2, 0], &[0, 1, 2, 1]];
+    let mut seed = 0;
+    for (kind, is_cold) in [(0, false), (0, true), (1, true), (2, false), (2, true)] {
+        for (target, chain) in [3, 0, 1].into_iter().flat_map(|target| chains.map(|chain| (target, chain))) {
+            for then in 0..9 {
+                seed += 1;
+                // All of them take minutes; of the longest values some do.
+                if seed % [2, 8, 8][kind] != 1 {
+                    continue;
+                }
+                let mut trace = Trace::new(Rig::with(Options { maxmemory: 64 << 20, ..Options::default() }));
+                make(&mut trace, b"a", target, seed % 4 == 1).unwrap();
+                make(&mut trace, b"x", kind, is_cold).unwrap();
+                for pair in chain.windows(2) {
+                    trace.rename(MANY[pair[0]], MANY[pair[1]]).unwrap();
+                }
+                if seed % 3 == 1 {
+                    // The log is durable up to the renames, and perhaps no further.
+                    trace.sync().unwrap();
+                }
+                follow(&mut trace, then, MANY[chain[chain.len() - 1]]);
+                if seed % 5 == 1 { trace.checkpoint() } else { trace.evict() }.unwrap();
+                let checked = trace.check_crashes(seed);
+                checked.unwrap_or_else(|error| panic!("{kind} {is_cold} {target} {chain:?} {then}: {error}"));
+            }
+        }
+    }
+}
+
+/// The story: the target was deleted and never had a row, so that the batch which deleted the source's row did not
+/// wait for the log of that deletion. The power went: the log ended with the value in a key that no row was of.
+#[test]
+fn a_batch_that_moves_waits_for_the_log_of_what_followed() {
+    let rig = Rig::new();
+    rig.set(b"x", &[b'v'; 5_000]);
+    rig.checkpoint();
+    assert!(rig.rename(b"x", b"a"));
+    rig.sync();
+    assert!(rig.del(b"a"));
+    rig.evict_all();
+    let keep = rig.cold.pending_batches();
+    let rig = rig.power_cut_keeping(&mut SimRng::new(1), keep).expect("opens");
+    assert_eq!(
+        (rig.get(b"x"), rig.get(b"a")),
+        (None, None),
+        "the row of `x` is gone: so the deletion is durable"
+    );
+    rig.checkpoint();
+    rig.check_counters();
+}
+
+/// A value of which logged changes wait for their row since the replay: whoever resolves them walks shard by shard.
+#[test]
+fn what_waits_since_the_replay_can_be_renamed() {
+    let large = vec![b'l'; 3 * MIB];
+    for value in [&large[..], &[b's'; 5_000]] {
+        let rig = Rig::with(Options { maxmemory: 16 << 20, ..Options::default() });
+        rig.set(b"x", value);
+        rig.checkpoint();
+        rig.append(b"x", b"tail");
+        let rig = rig.kill();
+        assert!(rig.rename(b"x", b"a") && rig.rename(b"a", b"b"));
+        rig.checkpoint();
+        let rig = rig.kill();
+        assert_eq!(rig.get(b"b"), Some([value, b"tail"].concat()));
+        assert_eq!((rig.get(b"x"), rig.get(b"a")), (None, None));
+        rig.check_counters();
+    }
+}
+
+#[test]
+fn what_moved_stays_in_its_database() {
+    const OTHER: DbIndex = DbIndex(1);
+    for (is_cold, is_killed) in [(false, false), (false, true), (true, false), (true, true)] {
+        let rig = Rig::new();
+        rig.set(b"x", &[b'v'; 5_000]);
+        if is_cold {
+            rig.evict_all();
+        }
+        assert!(rig.rename(b"x", b"a"));
+        rig.swap_db(DB, OTHER);
+        rig.set(b"x", b"another");
+        rig.evict_all();
+        let rig = if is_killed { rig.kill() } else { rig.restart() };
+        assert_eq!((rig.get(b"a"), rig.get(b"x").as_deref()), (None, Some(&b"another"[..])));
+        rig.flush_db(DB);
+        rig.swap_db(DB, OTHER);
+        assert_eq!((rig.get(b"a"), rig.get(b"x")), (Some(vec![b'v'; 5_000]), None));
+        assert!(rig.rename(b"a", b"x"));
+        rig.flush_db(DB);
+        (0..3).for_each(|_| rig.checkpoint());
+        assert_eq!((rig.get(b"a"), rig.get(b"x")), (None, None));
+        assert_eq!(rig.cold.row_count(Family::Keys), 0);
+        rig.check_counters();
+    }
+}
+
+/// Values that are built under one name and renamed all hang together by that name.
+#[test]
+fn many_renames_from_one_name_are_written_a_few_at_a_time() {
+    let rig = Rig::new();
+    for n in 0..1_000 {
+        rig.set(b"temporary", &[b'v'; 2_000]);
+        assert!(rig.rename(b"temporary", format!("final {n}").as_bytes()));
+        if n == 500 {
+            rig.checkpoint();
+        }
+    }
+    // The keeper looks at it by itself.
+    while rig.engine.store().tie_count() > 200 {
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    let rig = rig.kill();
+    assert_eq!(rig.engine.key_counts(DB).0, 1_000);
+    assert_eq!(rig.get(b"final 999"), Some(vec![b'v'; 2_000]));
+    rig.check_counters();
 }
 
 /// With so little memory that replay itself writes back and evicts, and is cut off there, again and again.

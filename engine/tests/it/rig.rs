@@ -10,6 +10,7 @@ use lux_engine::ids::{DbIndex, ExpireAt, Lsn};
 use lux_engine::tier::memory::MemoryStore;
 use lux_engine::tier::promote::FetchTicket;
 use lux_engine::txn::{CommitError, Committed, Interrupt, Mode, Scratch, Txn, ValueRef, Wait};
+use lux_engine::value::collection::Collection;
 use lux_engine::wal::FsyncPolicy;
 use lux_engine::wal::effect::{Operation, StringBody};
 use lux_engine::{Cold, Engine, EngineConfig, Error, Result};
@@ -342,7 +343,15 @@ pub fn rename_in(txn: &mut Txn<'_>, from: &[u8], to: &[u8]) -> Result<bool, Inte
         return Ok(true);
     }
     let found = txn.peek(from)?.expect("it is there");
-    let (value, deadline) = (text(found.value), found.deadline);
+    let (mut encoded, deadline) = (Vec::new(), found.deadline);
+    if let ValueRef::Collection(collection) = found.value {
+        let tag = collection.type_tag();
+        collection.encode(&mut encoded);
+        txn.delete(from)?;
+        txn.put_collection_in(DB, to, tag, &encoded, deadline)?;
+        return Ok(true);
+    }
+    let value = text(found.value);
     txn.delete(from)?;
     txn.put_string(to, body(&value), deadline, false)?;
     Ok(true)
@@ -397,12 +406,20 @@ pub fn run<R>(
     }
 }
 
-/// The bytes of a string as a client reads them.
+/// What the text of a list begins with; that of a string must not.
+pub const LIST: u8 = 1;
+
+/// The bytes of a string as a client reads them; of a list [`LIST`] and its elements.
 pub fn text(value: ValueRef<'_>) -> Vec<u8> {
     match value {
         ValueRef::Int(value) => value.to_string().into_bytes(),
         ValueRef::Bytes(bytes) => bytes.to_vec(),
-        ValueRef::Collection(_) => panic!("a collection has no text"),
+        ValueRef::Collection(Collection::List(list)) => {
+            let mut text = vec![LIST];
+            list.iter().for_each(|element| text.extend_from_slice(element));
+            text
+        }
+        ValueRef::Collection(_) => panic!("this collection has no text"),
     }
 }
 

