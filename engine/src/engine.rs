@@ -491,7 +491,7 @@ fn recover(
     }
     let has_rows = state.marker.is_some() || state.highest > Lsn(0);
     store.has_cold.store(has_rows, Ordering::Relaxed);
-    let mut replay = Replay::new(store, config.clock.unix_ms(), state.highest);
+    let mut replay = Replay::new(store, config.clock.unix_ms(), state);
     let (wal, report) = Wal::open(
         Arc::clone(&config.files),
         Arc::clone(&config.clock),

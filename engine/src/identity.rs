@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! lux store
-//! format 2
+//! format 3
 //! store-id 00f3...    16 hex digits
 //! hash-seed 9a0c...   16 hex digits
 //! openings 3
@@ -18,7 +18,7 @@ use crate::env::{FileSystem, OpenMode};
 use crate::error::{Error, Result};
 
 /// The on-disk format that this version reads and writes.
-pub const FORMAT: u32 = 2;
+pub const FORMAT: u32 = 3;
 const NAME: &str = "STORE";
 const TEMPORARY: &str = "STORE.new";
 /// The file is a few lines; anything longer is not ours.
@@ -177,9 +177,9 @@ mod tests {
         let path = Path::new("/data/STORE");
         let text = identity().encode();
         assert_eq!(Identity::decode(&text, path).expect("own text"), identity());
-        let newer = text.replace("format 2", "format 3");
+        let newer = text.replace("format 3", "format 4");
         let error = Identity::decode(&newer, path).expect_err("newer").to_string();
-        assert!(error.contains("/data/STORE") && error.contains("format 3"), "{error}");
+        assert!(error.contains("/data/STORE") && error.contains("format 4"), "{error}");
         for at in 0..text.len() {
             let mut bytes = text.clone().into_bytes();
             bytes[at] ^= 1;

@@ -39,6 +39,8 @@ const BUDGET_NS: u64 = 250_000_000;
 const VISITS: usize = 512;
 /// Time between two write-backs of the few dirty entries in a full hot tier.
 const CLEAN_NS: u64 = 2_000_000_000;
+/// So many values may have moved since their keys were written; most count twice.
+const TIES_MAX: usize = 128;
 /// How long write-back may stand still before writers are refused.
 const STUCK_NS: u64 = 5_000_000_000;
 
@@ -418,6 +420,27 @@ impl Keeper {
         outcome
     }
 
+    /// Writes all keys between which values moved.
+    pub(super) fn write_tied(&self) -> Result<()> {
+        let store = &self.core.store;
+        for tie in store.ties() {
+            let mut batch = SpillBatch::default();
+            store.collect_tied(&tie, &mut batch);
+            self.send(&mut batch)?;
+        }
+        Ok(())
+    }
+
+    /// Writes the keys between which values moved before the next round, if they are many: those of them that hang
+    /// together go in one batch, copied with the locks of all their shards.
+    fn write_many_tied(&self) -> Result<()> {
+        if self.core.store.tie_count() <= TIES_MAX {
+            return Ok(());
+        }
+        self.resend()?;
+        self.write_tied()
+    }
+
     /// Sends again what found no disk space.
     pub(super) fn resend(&self) -> Result<()> {
         let stalled = self.state.lock().stalled.take();
@@ -489,6 +512,7 @@ impl Keeper {
         if store.failpoints.breaks(Break::OneBudget) {
             return Ok(());
         }
+        let tied = if may_write { self.write_many_tied() } else { Ok(()) };
         let (bytes, dirty) = store.hot_bytes();
         let limit = store.hot_limit.load(Ordering::Relaxed);
         let is_full = bytes > limit / 8 * 7;
@@ -510,7 +534,7 @@ impl Keeper {
             }
         }
         self.govern();
-        cleaned
+        tied.and(cleaned)
     }
 
     /// Whether it is time to write back what was changed once and not used since: while it is dirty it
@@ -529,6 +553,7 @@ impl Keeper {
     fn clean(&self, want: usize) -> Result<()> {
         let (store, wal) = (&self.core.store, &self.core.wal);
         self.resend()?;
+        self.write_tied()?;
         let mut batch = SpillBatch::default();
         let mut done = 0;
         for lap in 0..4 {
@@ -580,6 +605,7 @@ impl Keeper {
             }
         }
         self.send(&mut batch)?;
+        self.write_tied()?;
         for id in Store::shard_ids() {
             left += store.lock(id).evict_where(db, |entry| {
                 entry.is_value()

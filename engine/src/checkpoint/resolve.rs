@@ -121,6 +121,7 @@ impl Keeper {
             }
         }
         self.send(&mut batch)?;
+        self.write_tied()?;
         if store.hot_bytes().0 > store.hot_limit.load(Ordering::Relaxed) / 8 * 7 {
             let mut shard = store.lock(id);
             let entries = shard.dbs().iter().map(|part| part.table.len() + part.table.pages()).sum();

@@ -133,7 +133,9 @@ impl Keeper {
             }
         }
         self.count(report, &batch);
-        self.send(&mut batch)
+        self.send(&mut batch)?;
+        // What moved meanwhile was passed over, wherever it was when the round began.
+        self.write_tied()
     }
 
     fn count(&self, report: &mut RoundReport, batch: &SpillBatch) {

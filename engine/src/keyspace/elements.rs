@@ -3,15 +3,34 @@
 //! The soonest deadline of a key's elements is what the reaper has to know: after each edit the caller hears
 //! if it came closer, and which hint row is wrong now. Only hashes have such deadlines.
 
-use super::entry::flag;
+use super::entry::{Body, flag};
 use super::hash::KeyHash;
-use super::shard::{Applied, Origin, Shard};
+use super::shard::{Applied, Origin, Shard, bad_edit};
 use crate::error::Result;
 use crate::ids::{ExpireAt, Lsn};
-use crate::value::TypeTag;
+use crate::value::collection::{Collection, Held};
+use crate::value::{TypeTag, Value};
 use crate::wal::effect::{Change, Effect};
 
 impl Shard {
+    /// Applies the first edit of a collection.
+    pub(super) fn create_collection(
+        &mut self,
+        hash: KeyHash,
+        effect: &Effect<'_>,
+        tag: TypeTag,
+        bytes: &[u8],
+        lsn: Lsn,
+        origin: Origin,
+    ) -> Result<Applied> {
+        let mut collection = Collection::new(tag).ok_or_else(|| bad_edit(effect, "not a collection"))?;
+        collection.apply(bytes).map_err(|error| bad_edit(effect, error.what))?;
+        let body = Body::Boxed(Value::Collection(Held::new(collection)));
+        self.put(hash, effect, body, None, false, lsn, origin);
+        let element_deadline = self.element_deadline(hash, effect);
+        Ok(Applied { element_deadline, ..Applied::default() })
+    }
+
     /// Applies an edit to a collection that is there.
     pub(super) fn apply_edit(
         &mut self,
@@ -20,7 +39,10 @@ impl Shard {
         lsn: Lsn,
         origin: Origin,
     ) -> Result<Applied> {
-        let Change::Edit { base, tag, bytes } = effect.change else { return Ok(Applied::default()) };
+        let Change::Edit { base, tag, bytes, pages } = effect.change else { return Ok(Applied::default()) };
+        if let Some(pages) = pages {
+            self.dead_pages.push((effect.db, pages, lsn));
+        }
         let looks = tag == TypeTag::Hash;
         let before = if looks { self.element_deadline(hash, effect) } else { None };
         let may_have_row = before.is_some() && self.may_have_row(hash, effect);

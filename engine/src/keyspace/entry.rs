@@ -7,7 +7,7 @@
 //! ```text
 //! offset  size  field
 //!      0     6  LSN of the last change, little endian
-//!      6     1  kind of the body in the low half, the evictor's counter (0 to 15) in the high half
+//!      6     1  kind of the body in the low 3 bits, TIED in the next, the evictor's counter (0 to 15) in the high half
 //!      7     1  flags
 //!      8     1  how often it was used: LFU's logarithmic counter
 //!      9     3  when it was last used, little endian (see `usage`)
@@ -30,6 +30,7 @@ use std::ptr::NonNull;
 use super::usage::{Usage, UsedAt};
 use crate::env::Defragmenter;
 use crate::ids::{ExpireAt, Lsn};
+use crate::value::hash::HashValue;
 use crate::value::stored::StoredAt;
 use crate::value::{TypeTag, Value};
 
@@ -48,7 +49,11 @@ const _: () = assert!(VALUE == 32 && align_of::<Value>() <= ALIGN);
 /// Alignment of an entry.
 const ALIGN: usize = 8;
 /// The bits of the kind in its byte.
-const KIND_MASK: u8 = 0x0f;
+const KIND_MASK: u8 = 0x07;
+/// Beside the kind: the entry goes to the cold tier together with others only (see `moves`).
+const TIED: u8 = 0x08;
+/// The bits of the evictor's counter.
+const FREQ_MASK: u8 = 0xf0;
 
 /// What the body of an entry is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -296,7 +301,7 @@ impl Entry {
     #[inline]
     pub fn set_freq(&mut self, freq: u8) {
         debug_assert!(freq <= 15);
-        let byte = self.byte(KIND) & KIND_MASK | freq << 4;
+        let byte = self.byte(KIND) & !FREQ_MASK | freq << 4;
         self.set_byte(KIND, byte);
     }
 
@@ -534,12 +539,12 @@ impl Entry {
     #[must_use]
     pub fn element_hint(&self) -> Option<ExpireAt> {
         match self.body() {
-            // Its row is a copy that nobody looked into yet: the reaper has to.
-            BodyRef::Boxed(Value::StoredCollection(stored))
-                if matches!(stored.at, StoredAt::Pages { tag: TypeTag::Hash, .. }) =>
-            {
-                Some(LOOK_SOON)
-            }
+            BodyRef::Boxed(Value::StoredCollection(stored)) => match &stored.at {
+                // Its row is a copy that nobody looked into yet: the reaper has to.
+                StoredAt::Pages { tag: TypeTag::Hash, .. } => Some(LOOK_SOON),
+                StoredAt::Nodes { tag: TypeTag::Hash, header, .. } => HashValue::deadline_in_header(header),
+                _ => None,
+            },
             _ => self.element_deadline(),
         }
     }
@@ -579,6 +584,28 @@ impl Entry {
         self.set_usage(from.usage());
         self.set_byte(PINS, from.byte(PINS));
         self.set(from.flags() & keep & !(flag::DEADLINE | flag::HINT));
+        if from.is_tied() {
+            self.tie();
+        }
+    }
+
+    /// Whether it goes to the cold tier together with others only.
+    #[inline]
+    #[must_use]
+    pub fn is_tied(&self) -> bool {
+        self.byte(KIND) & TIED != 0
+    }
+
+    /// Keeps it out of ordinary batches.
+    pub fn tie(&mut self) {
+        let byte = self.byte(KIND) | TIED;
+        self.set_byte(KIND, byte);
+    }
+
+    /// Ends [`Entry::tie`].
+    pub fn untie(&mut self) {
+        let byte = self.byte(KIND) & !TIED;
+        self.set_byte(KIND, byte);
     }
 }
 

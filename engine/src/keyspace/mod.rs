@@ -16,6 +16,7 @@ pub mod fetched;
 pub mod filter;
 pub mod hash;
 pub mod held;
+pub mod moves;
 pub mod parts;
 pub mod pins;
 mod random;

@@ -7,7 +7,7 @@
 //!   this state returned.
 //! - COLD: the cold tier may hold a row. Set before an image leaves for the cold tier, for what
 //!   was fetched from there, and for everything replayed.
-//! - a deletion leaves a tombstone if COLD, else nothing (but [`Shard::gone_lsn`] moves).
+//! - a deletion leaves a tombstone if COLD or TIED, else nothing (but [`Shard::gone_lsn`] moves).
 //!
 //! `keys` and `expires` count both tiers and come from the commit's totals; `hot` counts the
 //! values in memory. Equal counts mean that a miss in memory is a miss.
@@ -21,6 +21,7 @@ use super::evict::Hand;
 use super::fetched::Fetched;
 use super::filter::ColdFilter;
 use super::hash::{KeyHash, KeyHasher};
+use super::moves::Ties;
 use super::parts::{Pages, Parts};
 use super::side::SideTables;
 use super::stale::StaleHints;
@@ -59,6 +60,10 @@ pub struct Shard {
     pub holds: Vec<(u64, DbId, Box<[u8]>)>,
     /// LSN of the last deletion that left no tombstone: whoever sees an absence may see this.
     pub gone_lsn: Lsn,
+    /// Pairs of keys whose rows go in one batch; one of them is of this shard.
+    pub ties: Ties,
+    /// A value between two effects of a commit that moves it.
+    pub moving: Option<Value>,
     /// Keys being read from the cold tier.
     pub fetches: HashMap<(DbId, Box<[u8]>), FetchSlot>,
     /// Keys that are watched and do not exist.
@@ -165,6 +170,8 @@ impl Shard {
             parts: Parts::default(),
             holds: Vec::new(),
             gone_lsn: Lsn(0),
+            ties: Ties::default(),
+            moving: None,
             fetches: HashMap::new(),
             absent_watches: AbsentWatches::default(),
             hand: Hand::default(),
@@ -289,14 +296,14 @@ impl Shard {
             slot.is_stale = true;
         }
         if !self.sides.is_empty() {
-            self.keep_before(effect.db, hash, effect.key, effect.change.base().is_none());
+            let replaces = effect.change.base().is_none() && !matches!(effect.change, Change::Leave { .. });
+            self.keep_before(effect.db, hash, effect.key, replaces);
         }
         match effect.change {
             Change::Put { body, deadline, old, is_raw } => {
                 let tag = if let StringBody::Collection { tag, .. } = body { Some(tag) } else { None };
                 if let (StringBody::Paged { incarnation, .. }, Origin::Replay) = (body, origin) {
-                    // A collection that was read and written back in another form left its pages to the
-                    // dead queue without a record. Replay names them anew.
+                    // An edit may have left them to the dead queue; it will again.
                     self.revived_pages.push((effect.db, incarnation));
                 }
                 let body = self.body_of(effect, body, lsn)?;
@@ -315,6 +322,12 @@ impl Shard {
                 let stale = old.hint.filter(|_| origin == Origin::Replay);
                 Ok(Applied { stale_hint: stale, ..Applied::default() })
             }
+            Change::Leave { to, old_hint } => {
+                self.leave(hash, effect, to, lsn, origin);
+                let stale_hint = old_hint.filter(|_| origin == Origin::Replay);
+                Ok(Applied { stale_hint, ..Applied::default() })
+            }
+            Change::Arrive { .. } => Ok(self.arrive(hash, effect, lsn, origin)),
             Change::SetDeadline { old_hint, deadline, .. } => {
                 let part = self.db(effect.db);
                 let entry = part.and_then(|part| part.table.find(hash, effect.key));
@@ -323,14 +336,8 @@ impl Shard {
                 let stale = old_hint.filter(|_| origin == Origin::Replay);
                 Ok(Applied { stale_hint: stale, deadline, deadline_before, ..Applied::default() })
             }
-            Change::Edit { base: Lsn(0), tag, bytes } if !self.is_of_commit(hash, effect, lsn) => {
-                let mut collection =
-                    Collection::new(tag).ok_or_else(|| bad_edit(effect, "not a collection"))?;
-                collection.apply(bytes).map_err(|error| bad_edit(effect, error.what))?;
-                let body = Body::Boxed(Value::Collection(Held::new(collection)));
-                self.put(hash, effect, body, None, false, lsn, origin);
-                let element_deadline = self.element_deadline(hash, effect);
-                Ok(Applied { element_deadline, ..Applied::default() })
+            Change::Edit { base: Lsn(0), tag, bytes, .. } if !self.is_of_commit(hash, effect, lsn) => {
+                self.create_collection(hash, effect, tag, bytes, lsn, origin)
             }
             Change::Edit { .. } => self.apply_edit(hash, effect, lsn, origin),
             Change::Append { .. } | Change::SetRange { .. } => {
@@ -341,7 +348,7 @@ impl Shard {
         }
     }
 
-    fn note_dead(&mut self, db: DbId, old: &Replaced, lsn: Lsn) {
+    pub(super) fn note_dead(&mut self, db: DbId, old: &Replaced, lsn: Lsn) {
         if let Some(pages) = old.pages {
             self.dead_pages.push((db, pages, lsn));
         }
@@ -377,7 +384,7 @@ impl Shard {
     }
 
     #[expect(clippy::too_many_arguments, reason = "the fields of one effect")]
-    fn put(
+    pub(super) fn put(
         &mut self,
         hash: KeyHash,
         effect: &Effect<'_>,
@@ -461,11 +468,11 @@ impl Shard {
         (before, done == Some(true))
     }
 
-    fn delete(&mut self, hash: KeyHash, effect: &Effect<'_>, lsn: Lsn, origin: Origin) {
+    pub(super) fn delete(&mut self, hash: KeyHash, effect: &Effect<'_>, lsn: Lsn, origin: Origin) {
         let db = self.db_or_new(effect.db);
         let old = db.table.find(hash, effect.key);
-        let may_be_cold =
-            origin == Origin::Replay || old.is_some_and(|e| e.flags() & (flag::COLD | flag::IN_FLIGHT) != 0);
+        let may_be_cold = origin == Origin::Replay
+            || old.is_some_and(|old| old.is_tied() || old.flags() & (flag::COLD | flag::IN_FLIGHT) != 0);
         let pins = old.map_or(0, Entry::pins);
         let replacement = if may_be_cold {
             let hint = old.and_then(|old| hint_after(old, None));
@@ -515,7 +522,7 @@ impl Shard {
     }
 
     /// Takes a removed entry out of the sums.
-    fn forget_bytes(&mut self, old: &Entry) {
+    pub(super) fn forget_bytes(&mut self, old: &Entry) {
         let size = old.heap_bytes();
         self.bytes -= size;
         if old.has(flag::DIRTY) {
@@ -654,7 +661,7 @@ impl Shard {
         let mut outcome = Err("the key holds no collection");
         self.change_entry(hash, effect, lsn, |entry| match entry.boxed_mut() {
             Some(Value::Collection(held)) => {
-                outcome = held.value.apply(bytes).map_err(|error| error.what);
+                outcome = held.apply(bytes).map_err(|error| error.what);
             }
             Some(Value::StoredCollection(stored)) => {
                 stored.edit(bytes);
@@ -873,7 +880,7 @@ fn rebuilt(old: &mut Entry, deadline: Option<ExpireAt>, hint: Option<ExpireAt>) 
     Entry::new(old.key(), deadline, hint, body)
 }
 
-fn bad_edit(effect: &Effect<'_>, what: &str) -> Error {
+pub(super) fn bad_edit(effect: &Effect<'_>, what: &str) -> Error {
     let detail = format!("a change of key {}: {what}", effect.key.escape_ascii());
     Error::corruption("the log", 0, detail)
 }

@@ -64,6 +64,8 @@ pub struct Store {
     /// Whether and how uses are counted.
     pub usage: UsageRules,
     incarnations: AtomicU64,
+    /// Highest LSN of any row that went to the cold tier tied to others.
+    pub moved_lsn: AtomicU64,
     /// Deadlines up to this may have been loaded from the `expires` family: a hint that is written now
     /// would not be read.
     pub expires_loaded: AtomicU64,
@@ -123,6 +125,7 @@ impl Store {
             pins: PinPool::default(),
             usage: UsageRules::default(),
             incarnations: AtomicU64::new(epoch << 40),
+            moved_lsn: AtomicU64::new(0),
             expires_loaded: AtomicU64::new(0),
             snapshots: Arc::default(),
             stats: StoreStats::default(),

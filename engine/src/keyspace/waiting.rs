@@ -95,7 +95,9 @@ impl Shard {
         let row_lsn = row.as_ref().map_or(Lsn(0), |row| row.row.lsn);
         let first = waiting.deltas().iter().position(|delta| delta.lsn > row_lsn);
         let fits = |delta: &Delta| delta.base == row_lsn || delta.is_merged && delta.base < row_lsn;
-        let is_base = first.is_none_or(|first| fits(&waiting.deltas()[first]));
+        // Without any it is what a move left of a value that the log leads elsewhere.
+        let is_base =
+            !waiting.deltas().is_empty() && first.is_none_or(|first| fits(&waiting.deltas()[first]));
         let Some(row) = row.take_if(|_| is_base) else {
             waiting.is_baseless = true;
             return Ok(false);

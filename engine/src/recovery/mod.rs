@@ -8,6 +8,7 @@
 //! The LSN guard decides once per record and commit: a record whose LSN before the commit's
 //! first effect is at or above the commit's already holds all of them.
 
+mod moves;
 mod relief;
 
 use std::collections::HashMap;
@@ -17,12 +18,13 @@ use crate::checkpoint::marker::{self, MARKER, Marker};
 use crate::codec::DecodeError;
 use crate::error::{Error, Result};
 use crate::failpoint::Break;
-use crate::ids::{DbId, DbIndex, ExpireAt, Lsn};
+use crate::ids::{DbId, DbIndex, ExpireAt, Incarnation, Lsn};
 use crate::keyspace::hash::SHARDS;
 use crate::keyspace::shard::{Origin, Shard};
 use crate::keyspace::store::{DATABASES, Store};
-use crate::tier::spill::{BUILDING_PREFIX, HIGHEST_LSN, SpillBatch, split_incarnation_key};
+use crate::tier::spill::{BUILDING_PREFIX, HIGHEST_LSN, MOVED_LSN, SpillBatch, split_incarnation_key};
 use crate::tier::{ColdStore, Family, Lookup, ReadTier};
+use crate::value::Value;
 use crate::wal::RecordView;
 use crate::wal::effect::{Change, RecordBody};
 
@@ -35,6 +37,8 @@ pub struct ColdState {
     pub marker: Option<Marker>,
     /// Highest LSN of any row: the log must reach it.
     pub highest: Lsn,
+    /// Highest LSN of any row that was written tied to others.
+    pub moved: Lsn,
 }
 
 /// Reads the marker and the highest LSN.
@@ -50,16 +54,19 @@ pub fn read_cold_state(cold: &dyn ColdStore) -> Result<ColdState> {
         }
         _ => None,
     };
-    let highest = match cold.get(Family::Meta, HIGHEST_LSN, ReadTier::Disk, &mut row)? {
-        Lookup::Found(bytes) => {
-            let bytes = bytes.try_into().map_err(|_| {
-                meta_error("highest-lsn", DecodeError { what: "row is not 8 bytes", at: bytes.len() })
-            })?;
-            Lsn(u64::from_be_bytes(bytes))
-        }
-        _ => Lsn(0),
+    Ok(ColdState { marker, highest: read_lsn(cold, HIGHEST_LSN)?, moved: read_lsn(cold, MOVED_LSN)? })
+}
+
+fn read_lsn(cold: &dyn ColdStore, name: &[u8]) -> Result<Lsn> {
+    let mut row = Vec::new();
+    let Lookup::Found(bytes) = cold.get(Family::Meta, name, ReadTier::Disk, &mut row)? else {
+        return Ok(Lsn(0));
     };
-    Ok(ColdState { marker, highest })
+    let bytes = bytes.try_into().map_err(|_| {
+        let error = DecodeError { what: "row is not 8 bytes", at: bytes.len() };
+        meta_error(&String::from_utf8_lossy(name), error)
+    })?;
+    Ok(Lsn(u64::from_be_bytes(bytes)))
 }
 
 fn meta_error(row: &str, error: DecodeError) -> Error {
@@ -90,6 +97,9 @@ fn rebased(change: Change<'_>, then_ms: u64, now_ms: u64) -> Change<'_> {
         Change::SetDeadline { base, deadline, old_hint } => {
             Change::SetDeadline { base, deadline: deadline.map(moved), old_hint }
         }
+        Change::Arrive { from, deadline, old, is_raw } => {
+            Change::Arrive { from, deadline: deadline.map(moved), old, is_raw }
+        }
         other => other,
     }
 }
@@ -106,12 +116,20 @@ pub struct Replay<'s> {
     batch: SpillBatch,
     has_deltas: bool,
     decided: HashMap<(DbId, Box<[u8]>), bool>,
+    /// Where incarnations are now that moved, for their building rows may name the key before.
+    moved: HashMap<(DbId, Incarnation), Box<[u8]>>,
+    /// Rows up to this LSN may hold what moved into them.
+    moved_upto: Lsn,
+    /// The record's value between two keys.
+    moving: Option<Value>,
 }
 
 impl<'s> Replay<'s> {
     /// A replay into a store whose marker was loaded.
     #[must_use]
-    pub fn new(store: &'s Store, now_ms: u64, highest: Lsn) -> Self {
+    pub fn new(store: &'s Store, now_ms: u64, ColdState { highest, moved, .. }: &ColdState) -> Self {
+        let (highest, moved) = (*highest, *moved);
+        store.moved_lsn.store(moved.0, Ordering::Relaxed);
         Replay {
             store,
             now_ms,
@@ -121,6 +139,9 @@ impl<'s> Replay<'s> {
             batch: SpillBatch::default(),
             has_deltas: false,
             decided: HashMap::new(),
+            moved: HashMap::new(),
+            moved_upto: moved,
+            moving: None,
         }
     }
 
@@ -148,19 +169,23 @@ impl<'s> Replay<'s> {
             }
             let hash = self.store.hasher.hash(effect.key);
             let mut shard = self.store.lock(hash.shard);
-            if let Change::Part { bytes, .. } = effect.change {
+            if let Change::Part { incarnation, bytes, .. } = effect.change {
+                if self.is_changed_part(effect.db, incarnation, record.lsn)? {
+                    continue;
+                }
                 // Rows of an incarnation of its own: they say the same however often they are written.
                 self.part_bytes += bytes.len();
                 self.store.apply(&mut shard, hash, &effect, record.lsn, Origin::Replay, self.now_ms)?;
                 continue;
             }
             effects += 1;
-            let first_decision = if effects > 1 && !decides_anew {
-                self.decided.get(&(effect.db, Box::from(effect.key)))
-            } else {
-                None
-            };
-            let applies = match first_decision {
+            let is_later = effects > 1 && !decides_anew;
+            if let Change::Leave { to, .. } = effect.change {
+                drop(shard);
+                self.prepare_move(&effect, to, record.lsn)?;
+                shard = self.store.lock(hash.shard);
+            }
+            let applies = match self.decided.get(&(effect.db, Box::from(effect.key))).filter(|_| is_later) {
                 Some(applies) => *applies,
                 None => self.applies(&shard, effect.db, hash, effect.key, record.lsn),
             };
@@ -168,8 +193,11 @@ impl<'s> Replay<'s> {
             self.has_deltas |= effect.change.base().is_some();
             if applies {
                 let shard: &mut Shard = &mut shard;
+                shard.moving = self.moving.take();
                 self.store.apply(shard, hash, &effect, record.lsn, Origin::Replay, self.now_ms)?;
+                self.moving = shard.moving.take();
             }
+            self.end_move(&shard, hash, &effect, applies);
         }
         if self.part_bytes > PART_BYTES_MAX {
             self.write_parts()?;
@@ -260,7 +288,12 @@ impl<'s> Replay<'s> {
         }
         drop(cursor);
         for (db, incarnation, key) in found {
-            let is_live = store.is_live(db) && store.refers_to(db, &key, incarnation)?;
+            let is_live = store.is_live(db)
+                && (store.refers_to(db, &key, incarnation)?
+                    || match self.moved.get(&(db, incarnation)) {
+                        Some(key) => store.refers_to(db, key, incarnation)?,
+                        None => false,
+                    });
             let mut shard = store.lock(store.hasher.hash(&key).shard);
             shard.end_build(db, incarnation, last, is_live);
         }

@@ -42,7 +42,7 @@ impl Replay<'_> {
             return Ok(());
         }
         Store::shard_ids().try_for_each(|id| self.collect_shard(id))?;
-        self.store.write_batch(&mut self.batch, &mut self.highest)?;
+        self.write_tied()?;
         Store::shard_ids().for_each(|id| self.evict(id, limit));
         // What is left waits for its rows. Half a limit, so that this is rare.
         if self.store.hot_bytes().0 > limit / 2 {
@@ -53,6 +53,7 @@ impl Replay<'_> {
 
     fn collect_shard(&mut self, id: ShardId) -> Result<()> {
         for db in self.databases(id) {
+            self.forget_outdated(id, db)?;
             let mut from = Some(0);
             while let Some(bucket) = from {
                 from = self.store.collect(id, db, bucket, Which::All, &mut self.batch);
@@ -106,7 +107,7 @@ impl Replay<'_> {
 
     fn clean(&mut self, id: ShardId, limit: usize) -> Result<()> {
         self.collect_shard(id)?;
-        self.store.write_batch(&mut self.batch, &mut self.highest)?;
+        self.write_tied()?;
         self.evict(id, limit);
         Ok(())
     }

@@ -16,6 +16,7 @@ pub mod schema;
 pub mod spill;
 #[cfg(test)]
 mod tests;
+mod tied;
 pub mod warm;
 
 use crate::error::Result;

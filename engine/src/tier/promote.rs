@@ -437,7 +437,7 @@ pub fn read_stored(
             read_pages(store, view, db, *incarnation, *len, key, &mut bytes)?;
             let value = Collection::decode(*tag, &bytes);
             let value = value.map_err(|error| schema::row_error(Family::Elements, key, error))?;
-            Ok(Loaded::Collection(Held::of_pages(value, *incarnation)))
+            Ok(Loaded::Collection(Held::of_pages(value, *incarnation, *len)))
         }
         StoredAt::Nodes { tag, incarnation, header } => {
             let nodes = read_nodes(store, view, db, (*tag, *incarnation), header);

@@ -33,6 +33,10 @@ const BATCH_ROWS: usize = 4096;
 
 /// Name of the `meta` row that holds the highest LSN of any row written.
 pub const HIGHEST_LSN: &[u8] = b"highest-lsn";
+/// Name of the `meta` row that holds the highest LSN of any row that was written together with others because a
+/// value moved between their keys.
+pub const MOVED_LSN: &[u8] = b"moved-lsn";
+
 /// Prefix of the `meta` rows of dead incarnations: prefix | db id (4) | incarnation (8) -> LSN (8).
 pub const DEAD_PREFIX: &[u8] = b"dead/";
 
@@ -52,11 +56,11 @@ pub enum Which {
 /// Images on their way to the cold tier.
 #[derive(Default)]
 pub struct SpillBatch {
-    rows: ColdBatch,
+    pub(super) rows: ColdBatch,
     items: Vec<Item>,
-    max_lsn: Lsn,
+    pub(super) max_lsn: Lsn,
     /// Incarnations that its pages begin.
-    begun: Vec<(DbId, Incarnation, Lsn)>,
+    pub(super) begun: Vec<(DbId, Incarnation, Lsn)>,
     /// Buffers.
     key: Vec<u8>,
     value: Vec<u8>,
@@ -160,7 +164,7 @@ impl Store {
     }
 
     /// Hints that are no longer right, parts, and incarnations that died: their rows go first.
-    fn collect_side_rows(&self, shard: &mut Shard, batch: &mut SpillBatch) {
+    pub(super) fn collect_side_rows(&self, shard: &mut Shard, batch: &mut SpillBatch) {
         for hint in shard.stale_hints.take() {
             batch.key.clear();
             let bucket = self.hasher.hash(&hint.key).bucket;
@@ -201,7 +205,7 @@ impl Store {
 
     /// Copies one entry's image if it is wanted, and says then which key it was. The entry may
     /// change its size a little.
-    fn copy_image(
+    pub(super) fn copy_image(
         &self,
         shard: ShardId,
         db: DbId,
@@ -209,14 +213,8 @@ impl Store {
         which: Which,
         batch: &mut SpillBatch,
     ) -> Option<KeyHash> {
-        if !entry.has(flag::DIRTY) || entry.has(flag::IN_FLIGHT) {
+        if !entry.has(flag::DIRTY) || entry.has(flag::IN_FLIGHT) || entry.is_tied() || waits(entry) {
             return None;
-        }
-        match entry.body() {
-            BodyRef::Boxed(Value::Unresolved(_)) => return None,
-            BodyRef::Boxed(Value::Stored(stored)) if stored.has_edits() => return None,
-            BodyRef::Boxed(Value::StoredCollection(stored)) if stored.has_edits() => return None,
-            _ => {}
         }
         if let Which::Cool { durable } = which {
             if entry.lsn() > durable {
@@ -283,10 +281,10 @@ impl Store {
             return put_row(batch, &Row { lsn, deadline, is_raw, body });
         }
         if let Some(Value::Collection(held)) = entry.boxed_mut() {
-            let (image, useless) = held.plan_image(|| self.allot_incarnation());
-            if let Some(pages) = useless {
-                // DURABILITY: in the batch of the row that no longer names them.
-                batch.rows.put(Family::Meta, &dead_key(db, pages), &lsn.0.to_be_bytes());
+            let image = held.plan_image(|| self.allot_incarnation());
+            if let CollectionImage::Pages { incarnation, len } = image {
+                let body = RowBody::PagedCollection { tag: held.value.type_tag(), incarnation, len };
+                return put_row(batch, &Row { lsn, deadline, is_raw, body });
             }
             if let CollectionImage::Nodes { incarnation, is_new } = image {
                 let header = copy_nodes(db, held, incarnation, is_new, batch);
@@ -419,6 +417,16 @@ fn copy_nodes(
         false => held.value.take_dirty_nodes(&mut put),
     }
     header
+}
+
+/// Whether logged changes wait for what they apply to.
+fn waits(entry: &Entry) -> bool {
+    match entry.body() {
+        BodyRef::Boxed(Value::Unresolved(_)) => true,
+        BodyRef::Boxed(Value::Stored(stored)) => stored.has_edits(),
+        BodyRef::Boxed(Value::StoredCollection(stored)) => stored.has_edits(),
+        _ => false,
+    }
 }
 
 /// Copies queued parts; the same batch says that the incarnation is being built.

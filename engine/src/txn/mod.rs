@@ -610,6 +610,7 @@ impl<'e> Txn<'e> {
         let (mut command, mut applied) = (0, 0);
         let mut reader = Reader::new(&self.scratch.effects[HEAD_ROOM..]);
         let mut hashes = self.scratch.hashes.iter();
+        let mut moving = None;
         while !reader.is_empty() {
             let effect = read_effect(&mut reader).expect("encoded by this transaction");
             if matches!(effect.change, Change::MapDb { .. }) {
@@ -629,9 +630,11 @@ impl<'e> Txn<'e> {
             if self.is_dead(effect.db) {
                 continue;
             }
+            shard.moving = moving;
             store
                 .apply(shard, hash, &effect, lsn, Origin::Live, self.now_ms)
                 .expect("the base of a planned delta is there: its shard stayed locked");
+            moving = self.shard(hash.shard).moving.take();
             match effect.operation {
                 Operation::Expired => {
                     store.stats.expired.fetch_add(1, Ordering::Relaxed);

@@ -99,6 +99,21 @@ struct After {
     pages: Option<Incarnation>,
 }
 
+/// Longer values are moved when they are renamed, shorter ones stored under the new name.
+const MOVED_MIN: usize = 1 << 10;
+
+/// Whether a value is too large to be stored once more because its key is renamed.
+fn is_worth_moving(entry: &Entry) -> bool {
+    match entry.body() {
+        BodyRef::Boxed(Value::String(string)) => string.len() > MOVED_MIN || string.paged().is_some(),
+        BodyRef::Boxed(Value::Collection(held)) => {
+            held.incarnation().is_some() || held.value.encoded_len() > MOVED_MIN
+        }
+        BodyRef::Boxed(Value::Stored(_) | Value::StoredCollection(_)) => true,
+        _ => false,
+    }
+}
+
 /// The value of an entry that is alive.
 #[inline]
 fn value_ref(entry: &Entry) -> ValueRef<'_> {
@@ -464,8 +479,10 @@ impl<'e> Txn<'e> {
         let db = self.db_id(self.db, hash)?;
         let before = self.before(hash, db, key, None)?;
         let base = if before.exists { before.lsn } else { Lsn(0) };
-        let at = self.push(hash, db, key, Change::Edit { base, tag, bytes });
-        let after = After { exists: true, has_deadline: before.has_deadline, pages: before.old.pages };
+        let pages = self.published_pages(hash, db, key).filter(|pages| before.old.pages == Some(*pages));
+        let at = self.push(hash, db, key, Change::Edit { base, tag, bytes, pages });
+        let left = before.old.pages.filter(|_| pages.is_none());
+        let after = After { exists: true, has_deadline: before.has_deadline, pages: left };
         self.note(hash, db, key, at, &before, after);
         Ok(())
     }
@@ -500,6 +517,38 @@ impl<'e> Txn<'e> {
         }
         let at = self.push(hash, db, key, Change::Delete { old: before.old });
         self.note(hash, db, key, at, &before, After::default());
+        Ok(true)
+    }
+
+    /// Moves a large value to another key of the command's database, with its deadline and whatever that key
+    /// held. Its body is neither read nor logged. `false`: it is small, or what comes later in the transaction may
+    /// read it; store it and delete the source.
+    pub fn move_value(&mut self, from: &[u8], to: &[u8]) -> Result<bool, Interrupt> {
+        if self.is_multi {
+            return Ok(false);
+        }
+        let (source, target) = (self.hash(from), self.hash(to));
+        let db = self.db_id(self.db, source)?;
+        self.db_id(self.db, target)?;
+        let before = self.before(source, db, from, None)?;
+        if self.shard(source.shard).is_waiting(db, source, from) {
+            // Whoever gives what waits since the replay its base must find all of it where it was.
+            self.is_alive(source, db, from, true)?;
+        }
+        let is_planned = self.touched(source, db, from).is_some();
+        let part = self.shard(source.shard).db(db);
+        let entry = part.and_then(|part| part.table.find(source, from));
+        let Some(entry) = entry.filter(|entry| before.exists && !is_planned && is_worth_moving(entry)) else {
+            return Ok(false);
+        };
+        let (deadline, is_raw) = (entry.deadline(), entry.has(flag::RAW));
+        let pages = before.old.pages;
+        let replaced = self.before(target, db, to, deadline)?;
+        let at = self.push(source, db, from, Change::Leave { to, old_hint: before.old.hint });
+        self.note(source, db, from, at, &before, After::default());
+        let at = self.push(target, db, to, Change::Arrive { from, deadline, old: replaced.old, is_raw });
+        let after = After { exists: true, has_deadline: deadline.is_some(), pages };
+        self.note(target, db, to, at, &replaced, after);
         Ok(true)
     }
 
@@ -640,6 +689,15 @@ impl<'e> Txn<'e> {
         }
         let at = scratch.touched_index.find(hash.table, |at| is_it(&scratch.touched[*at as usize]));
         at.map(|at| *at as usize)
+    }
+
+    /// The pages that the first edit of a published collection makes useless.
+    fn published_pages(&self, hash: KeyHash, db: DbId, key: &[u8]) -> Option<Incarnation> {
+        let part = self.shard_to_read(hash.shard).db(db)?;
+        match part.table.find(hash, key)?.body() {
+            BodyRef::Boxed(Value::Collection(held)) => held.published_pages(),
+            _ => None,
+        }
     }
 
     fn deadline_of(&self, hash: KeyHash, db: DbId, key: &[u8]) -> Option<ExpireAt> {

@@ -145,8 +145,9 @@ pub const ROW_MAX: usize = 1 << 20;
 enum Home {
     /// Nodes of an incarnation; those that are not dirty are rows.
     Nodes(Incarnation),
-    /// Pages of its encoded bytes, as it was published. A change makes them useless.
-    Pages(Incarnation),
+    /// Pages of its encoded bytes, so many, as it was published. The first edit ends that: it says in the log
+    /// that they die.
+    Pages(Incarnation, u64),
 }
 
 impl Collection {
@@ -175,6 +176,8 @@ pub enum Image {
     Row,
     /// As nodes of an incarnation; `is_new`: none of them is a row yet.
     Nodes { incarnation: Incarnation, is_new: bool },
+    /// As the pages that it was published as.
+    Pages { incarnation: Incarnation, len: u64 },
 }
 
 impl Held {
@@ -192,35 +195,50 @@ impl Held {
 
     /// A collection read from pages.
     #[must_use]
-    pub fn of_pages(value: Collection, incarnation: Incarnation) -> Self {
-        Held { value, home: Some(Box::new(Home::Pages(incarnation))) }
+    pub fn of_pages(value: Collection, incarnation: Incarnation, len: u64) -> Self {
+        Held { value, home: Some(Box::new(Home::Pages(incarnation, len))) }
     }
 
     /// The incarnation whose rows it has.
     #[must_use]
     pub fn incarnation(&self) -> Option<Incarnation> {
         self.home.as_deref().map(|home| match home {
-            Home::Nodes(incarnation) | Home::Pages(incarnation) => *incarnation,
+            Home::Nodes(incarnation) | Home::Pages(incarnation, _) => *incarnation,
         })
     }
 
-    /// Decides how to write the collection, and that it is written so from now on. Also returns the
-    /// incarnation whose pages are of no more use.
-    pub fn plan_image(&mut self, fresh: impl FnOnce() -> Incarnation) -> (Image, Option<Incarnation>) {
-        let old = match self.home.as_deref() {
-            Some(Home::Nodes(incarnation)) => {
-                return (Image::Nodes { incarnation: *incarnation, is_new: false }, None);
-            }
-            Some(Home::Pages(incarnation)) => Some(*incarnation),
-            None => None,
-        };
-        if self.value.encoded_len() <= ROW_MAX {
-            self.home = None;
-            return (Image::Row, old);
+    /// The pages that an edit of it makes useless.
+    #[must_use]
+    pub fn published_pages(&self) -> Option<Incarnation> {
+        match self.home.as_deref() {
+            Some(Home::Pages(incarnation, _)) => Some(*incarnation),
+            Some(Home::Nodes(_)) | None => None,
         }
-        let incarnation = fresh();
-        self.home = Some(Box::new(Home::Nodes(incarnation)));
-        (Image::Nodes { incarnation, is_new: true }, old)
+    }
+
+    /// Applies an edit.
+    ///
+    /// # Errors
+    /// The edit does not decode or does not fit this value: corruption, only in replay.
+    pub fn apply(&mut self, edit: &[u8]) -> Result<(), DecodeError> {
+        if self.published_pages().is_some() {
+            self.home = None;
+        }
+        self.value.apply(edit)
+    }
+
+    /// Decides how to write the collection, and that it is written so from now on.
+    pub fn plan_image(&mut self, fresh: impl FnOnce() -> Incarnation) -> Image {
+        match self.home.as_deref() {
+            Some(Home::Nodes(incarnation)) => Image::Nodes { incarnation: *incarnation, is_new: false },
+            Some(Home::Pages(incarnation, len)) => Image::Pages { incarnation: *incarnation, len: *len },
+            None if self.value.encoded_len() <= ROW_MAX => Image::Row,
+            None => {
+                let incarnation = fresh();
+                self.home = Some(Box::new(Home::Nodes(incarnation)));
+                Image::Nodes { incarnation, is_new: true }
+            }
+        }
     }
 
     /// Heap bytes held.

@@ -65,6 +65,12 @@ impl Unresolved {
     /// Deltas up to which a queue has no room to spare.
     const EXACT_MAX: usize = 4;
 
+    /// What waits for a base that will not come: nothing yet.
+    #[must_use]
+    pub fn baseless() -> Self {
+        Unresolved { is_baseless: true, ..Unresolved::default() }
+    }
+
     /// What waits, in log order.
     #[must_use]
     pub fn deltas(&self) -> &[Delta] {

@@ -96,7 +96,7 @@ impl StoredCollection {
     /// One does not fit the content: corruption.
     pub fn load(&self, mut held: Held) -> Result<Held, DecodeError> {
         for edit in &self.edits {
-            held.value.apply(edit)?;
+            held.apply(edit)?;
         }
         Ok(held)
     }

@@ -6,7 +6,7 @@
 //! An effect that moves a deadline carries the old one, so that replay can remove its hint row.
 //!
 //! ```text
-//! body     version (1 byte, 3) | commit time, Unix ms (varint) | totals | effects
+//! body     version (1 byte, 4) | commit time, Unix ms (varint) | totals | effects
 //! totals   count (varint), then each: db id | shard (1 byte) | keys | keys with deadline
 //! effect   tag (1 byte) | operation (1 byte) | db id | key | fields of the tag
 //!   1 PutBytes     flags (1 byte) | deadline? | old hint? | old pages? | bytes
@@ -20,7 +20,9 @@
 //!   9 Part         incarnation | first page | bytes
 //!  10 PutCollection flags (1 byte) | deadline? | old hint? | old pages? | type (1 byte) | bytes
 //!  12 PutPagedCollection  flags (1 byte) | deadline? | old hint? | old pages? | type | incarnation | length
-//!  11 Edit         base LSN (0: the key was not there) | type (1 byte) | bytes
+//!  11 Edit         base LSN (0: the key was not there) | type (1 byte) | old pages (0: none) | bytes
+//!  13 Leave        old hint (0: none) | key that the value goes to
+//!  14 Arrive       flags (1 byte) | deadline? | old hint? | old pages? | key that the value comes from
 //! ```
 //!
 //! Numbers are varints, keys and bytes are length-prefixed. Flags of a put: 1 deadline follows,
@@ -37,7 +39,7 @@ use crate::value::TypeTag;
 use crate::value::string::STRING_MAX;
 
 /// The version of records that is written and read.
-pub const VERSION: u8 = 3;
+pub const VERSION: u8 = 4;
 
 macro_rules! operations {
     ($($(#[$doc:meta])* $name:ident = $code:literal, $text:literal;)*) => {
@@ -229,7 +231,17 @@ pub enum Change<'a> {
     SetRange { base: Lsn, offset: u64, bytes: &'a [u8] },
     /// A collection changes as its type says. With base 0 the key did not exist: it is an empty collection
     /// first.
-    Edit { base: Lsn, tag: TypeTag, bytes: &'a [u8] },
+    Edit {
+        base: Lsn,
+        tag: TypeTag,
+        bytes: &'a [u8],
+        /// The pages that the collection was published as: from this change on they are of no use.
+        pages: Option<Incarnation>,
+    },
+    /// The value goes to another key of the database; this one is gone. [`Change::Arrive`] follows.
+    Leave { to: &'a [u8], old_hint: Option<ExpireAt> },
+    /// The key holds the value that just left `from`, whatever it was.
+    Arrive { from: &'a [u8], deadline: Option<ExpireAt>, old: Replaced, is_raw: bool },
     /// A client's database number now means `Effect::db`.
     MapDb { index: DbIndex },
     /// Pages, from number `page` on, of a value that is being built for the key. The key itself does
@@ -271,6 +283,8 @@ pub fn put_effect(out: &mut Vec<u8>, effect: &Effect<'_>) -> usize {
         Change::Part { .. } => 9,
         Change::Put { body: StringBody::Collection { .. }, .. } => 10,
         Change::Edit { .. } => 11,
+        Change::Leave { .. } => 13,
+        Change::Arrive { .. } => 14,
     };
     out.push(tag);
     out.push(effect.operation as u8);
@@ -280,7 +294,18 @@ pub fn put_effect(out: &mut Vec<u8>, effect: &Effect<'_>) -> usize {
     }
     let key_at = out.len() - effect.key.len();
     match effect.change {
-        Change::Put { body, deadline, old, is_raw } => put_value(out, body, deadline, old, is_raw),
+        Change::Put { body, deadline, old, is_raw } => {
+            put_replacing(out, deadline, old, is_raw);
+            put_value(out, body);
+        }
+        Change::Leave { to, old_hint } => {
+            put_varint(out, old_hint.map_or(0, |at| at.0));
+            put_bytes(out, to);
+        }
+        Change::Arrive { from, deadline, old, is_raw } => {
+            put_replacing(out, deadline, old, is_raw);
+            put_bytes(out, from);
+        }
         Change::Delete { old } => {
             put_varint(out, old.hint.map_or(0, |at| at.0));
             put_varint(out, old.pages.map_or(0, |pages| pages.0));
@@ -299,9 +324,10 @@ pub fn put_effect(out: &mut Vec<u8>, effect: &Effect<'_>) -> usize {
             put_varint(out, offset);
             put_bytes(out, bytes);
         }
-        Change::Edit { base, tag, bytes } => {
+        Change::Edit { base, tag, bytes, pages } => {
             put_varint(out, base.0);
             out.push(tag as u8);
+            put_varint(out, pages.map_or(0, |pages| pages.0));
             put_bytes(out, bytes);
         }
         Change::MapDb { index } => out.push(index.0),
@@ -314,14 +340,8 @@ pub fn put_effect(out: &mut Vec<u8>, effect: &Effect<'_>) -> usize {
     key_at
 }
 
-/// Appends what a [`Change::Put`] stores: flags, deadlines, the pages that die, the value.
-fn put_value(
-    out: &mut Vec<u8>,
-    body: StringBody<'_>,
-    deadline: Option<ExpireAt>,
-    old: Replaced,
-    is_raw: bool,
-) {
+/// Appends what an absolute change says besides its value: flags, deadlines, the pages that die.
+fn put_replacing(out: &mut Vec<u8>, deadline: Option<ExpireAt>, old: Replaced, is_raw: bool) {
     let flags = FLAG_DEADLINE * u8::from(deadline.is_some())
         + FLAG_HINT * u8::from(old.hint.is_some())
         + FLAG_RAW * u8::from(is_raw)
@@ -333,6 +353,10 @@ fn put_value(
     if let Some(pages) = old.pages {
         put_varint(out, pages.0);
     }
+}
+
+/// Appends the value that a [`Change::Put`] stores.
+fn put_value(out: &mut Vec<u8>, body: StringBody<'_>) {
     match body {
         StringBody::Int(value) => put_zigzag(out, value),
         StringBody::Bytes(bytes) => put_bytes(out, bytes),
@@ -359,14 +383,7 @@ pub fn read_effect<'a>(reader: &mut Reader<'a>) -> Result<Effect<'a>, DecodeErro
     let key = if tag == 7 { &[][..] } else { reader.bytes()? };
     let change = match tag {
         1 | 2 | 8 | 10 | 12 => {
-            let flags = reader.u8()?;
-            if flags & !(FLAG_DEADLINE | FLAG_HINT | FLAG_RAW | FLAG_PAGES) != 0 {
-                return Err(reader.error("unknown flags"));
-            }
-            let deadline = if flags & FLAG_DEADLINE != 0 { Some(ExpireAt(reader.varint()?)) } else { None };
-            let hint = if flags & FLAG_HINT != 0 { Some(ExpireAt(reader.varint()?)) } else { None };
-            let pages = if flags & FLAG_PAGES != 0 { Some(Incarnation(reader.varint()?)) } else { None };
-            let old = Replaced { hint, pages };
+            let (deadline, old, is_raw) = replacing(reader)?;
             let body = match tag {
                 1 => StringBody::Bytes(reader.bytes()?),
                 2 => StringBody::Int(reader.zigzag()?),
@@ -377,7 +394,12 @@ pub fn read_effect<'a>(reader: &mut Reader<'a>) -> Result<Effect<'a>, DecodeErro
                 }
                 _ => paged(reader, TypeTag::String, STRING_MAX as u64)?,
             };
-            Change::Put { body, deadline, old, is_raw: flags & FLAG_RAW != 0 }
+            Change::Put { body, deadline, old, is_raw }
+        }
+        13 => Change::Leave { old_hint: optional(reader.varint()?), to: reader.bytes()? },
+        14 => {
+            let (deadline, old, is_raw) = replacing(reader)?;
+            Change::Arrive { from: reader.bytes()?, deadline, old, is_raw }
         }
         3 => {
             let hint = optional(reader.varint()?);
@@ -400,11 +422,25 @@ pub fn read_effect<'a>(reader: &mut Reader<'a>) -> Result<Effect<'a>, DecodeErro
             bytes: reader.bytes()?,
         },
         11 => {
-            Change::Edit { base: Lsn(reader.varint()?), tag: collection_tag(reader)?, bytes: reader.bytes()? }
+            let (base, tag) = (Lsn(reader.varint()?), collection_tag(reader)?);
+            let pages = Some(Incarnation(reader.varint()?)).filter(|pages| pages.0 != 0);
+            Change::Edit { base, tag, pages, bytes: reader.bytes()? }
         }
         _ => return Err(reader.error("unknown effect")),
     };
     Ok(Effect { operation, db, key, change })
+}
+
+/// Reads what [`put_replacing`] wrote.
+fn replacing(reader: &mut Reader<'_>) -> Result<(Option<ExpireAt>, Replaced, bool), DecodeError> {
+    let flags = reader.u8()?;
+    if flags & !(FLAG_DEADLINE | FLAG_HINT | FLAG_RAW | FLAG_PAGES) != 0 {
+        return Err(reader.error("unknown flags"));
+    }
+    let deadline = if flags & FLAG_DEADLINE != 0 { Some(ExpireAt(reader.varint()?)) } else { None };
+    let hint = if flags & FLAG_HINT != 0 { Some(ExpireAt(reader.varint()?)) } else { None };
+    let pages = if flags & FLAG_PAGES != 0 { Some(Incarnation(reader.varint()?)) } else { None };
+    Ok((deadline, Replaced { hint, pages }, flags & FLAG_RAW != 0))
 }
 
 fn collection_tag(reader: &mut Reader<'_>) -> Result<TypeTag, DecodeError> {
@@ -517,7 +553,10 @@ mod tests {
                 old,
                 is_raw: false,
             },
-            Change::Edit { base: Lsn(0), tag: TypeTag::Stream, bytes: b"edit" },
+            Change::Edit { base: Lsn(0), tag: TypeTag::Stream, bytes: b"edit", pages: None },
+            Change::Edit { base: Lsn(9), tag: TypeTag::Set, bytes: b"", pages: old.pages },
+            Change::Leave { to: b"target", old_hint: at },
+            Change::Arrive { from: b"source", deadline: at, old, is_raw: true },
         ];
         let totals = [Total { db: DbId(3), shard: ShardId(63), keys: 1 << 40, expires: 0 }];
         let mut out = Vec::new();

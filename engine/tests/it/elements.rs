@@ -171,6 +171,32 @@ fn cold_fields_leave_without_being_read() {
     }
 }
 
+/// A cold hash is renamed unread, whatever its size: its fields leave all the same.
+#[test]
+fn fields_of_a_renamed_hash_leave() {
+    for (many, is_cold, is_killed) in
+        [(500, false, false), (500, true, true), (90_000, true, false), (90_000, true, true)]
+    {
+        let rig = Rig::with(OPTIONS);
+        let now = rig.now_ms();
+        names(0..many).chunks(5_000).for_each(|names| set(&rig, b"h", names, 0));
+        set(&rig, b"h", &names(0..3), now + 400_000);
+        rig.checkpoint();
+        if is_cold {
+            rig.evict_all();
+        }
+        assert!(rig.rename(b"h", b"renamed"));
+        rig.evict_all();
+        assert_eq!(hints(&rig), [(now + 400_000, b"renamed".to_vec())]);
+        let rig = if is_killed { rig.kill() } else { rig };
+        pass(&rig, 401_000);
+        assert_eq!(stored_len(&rig, b"renamed"), many - 3);
+        rig.checkpoint();
+        assert_eq!(hints(&rig), []);
+        rig.check_counters();
+    }
+}
+
 #[test]
 fn hints_of_deleted_hashes_go() {
     let rig = Rig::with(OPTIONS);

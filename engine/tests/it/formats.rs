@@ -78,11 +78,11 @@ fn change_frame(rig: &Rig, files: &SimFiles, at: usize, value: u8) -> PathBuf {
 fn a_folder_of_a_newer_format_is_refused_and_left_alone() {
     let (rig, files) = killed();
     let path = Path::new("/data/STORE");
-    let text = String::from_utf8(read(&files, path)).expect("text").replace("format 2\n", "format 3\n");
+    let text = String::from_utf8(read(&files, path)).expect("text").replace("format 3\n", "format 4\n");
     files.open(path, OpenMode::ReadWrite).and_then(|file| file.write_at(text.as_bytes(), 0)).expect("writes");
     let before = image(&files);
     let refusal = refusal(&rig, &files);
-    assert!(refusal.contains("/data/STORE") && refusal.contains("format 3"), "{refusal}");
+    assert!(refusal.contains("/data/STORE") && refusal.contains("format 4"), "{refusal}");
     assert_eq!(image(&files), before);
 }
 

@@ -5,7 +5,8 @@
 //! crashes; `invariants` has a test for each invariant of the design; `schedules` pins the
 //! interleavings that break naive versions; `crash` cuts the power at every sync point; `faults`
 //! has disks that fail or are full, `panics` threads that do; `collections`, `defrag`, `expiry`, `concurrency`, `events`,
-//! `filters`, `formats`, `multi`, `pins`, `pressure`, `scan`, `snapshots`, `tails` and `usage` say what they are.
+//! `filters`, `formats`, `moves`, `multi`, `pins`, `pressure`, `scan`, `snapshots`, `tails` and `usage` say what they
+//! are.
 
 mod rig;
 mod trace;
@@ -23,6 +24,7 @@ mod filters;
 mod formats;
 mod invariants;
 mod model;
+mod moves;
 mod multi;
 mod panics;
 mod parts;

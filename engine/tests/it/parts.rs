@@ -8,8 +8,8 @@ use lux_engine::env::sim::{SimClock, SimFiles, SimRng};
 use lux_engine::ids::Lsn;
 use lux_engine::keyspace::store::Store;
 use lux_engine::snapshot::Detail;
-use lux_engine::tier::Family;
 use lux_engine::tier::memory::{MemoryHooks, MemoryStore};
+use lux_engine::tier::{ColdStore, Family, Lookup, ReadTier};
 use lux_engine::txn::build::{BuildOrder, Built};
 use lux_engine::txn::{Mode, Scratch, Wait};
 use lux_engine::value::Value;
@@ -59,8 +59,10 @@ pub fn check_no_leak(rig: &Rig, lens: &[usize]) -> Result<(), String> {
     }
     rig.check_counters();
     let meta = rig.cold.row_count(Family::Meta);
-    if meta > 2 {
-        return Err(format!("{meta} rows of meta, more than marker and highest LSN"));
+    let mut row = Vec::new();
+    let moved = rig.cold.get(Family::Meta, b"moved-lsn", ReadTier::Disk, &mut row).expect("reads");
+    if meta > 2 + usize::from(matches!(moved, Lookup::Found(_))) {
+        return Err(format!("{meta} rows of meta, more than marker, highest LSN and that of moves"));
     }
     Ok(())
 }

@@ -9,7 +9,8 @@ use lux_engine::env::sim::{SimClock, SimFiles, SimRng};
 use lux_engine::ids::{DbIndex, ExpireAt, Lsn};
 use lux_engine::tier::memory::MemoryStore;
 use lux_engine::tier::promote::FetchTicket;
-use lux_engine::txn::{CommitError, Committed, Mode, Scratch, Txn, ValueRef, Wait};
+use lux_engine::txn::{CommitError, Committed, Interrupt, Mode, Scratch, Txn, ValueRef, Wait};
+use lux_engine::value::collection::Collection;
 use lux_engine::wal::FsyncPolicy;
 use lux_engine::wal::effect::{Operation, StringBody};
 use lux_engine::{Cold, Engine, EngineConfig, Error, Result};
@@ -207,13 +208,7 @@ impl Rig {
     pub fn rename(&self, from: &[u8], to: &[u8]) -> bool {
         let outcome = self.run(DB, &[from, to], Mode::Keys, |txn| {
             txn.set_operation(Operation::Rename);
-            let Some(found) = txn.lookup(from)? else { return Ok(false) };
-            let (value, deadline) = (text(found.value), found.deadline);
-            if from != to {
-                txn.put_string(to, body(&value), deadline, false)?;
-                txn.delete(from)?;
-            }
-            Ok(true)
+            rename_in(txn, from, to)
         });
         outcome.expect("commits").0
     }
@@ -289,19 +284,31 @@ impl Rig {
         keys
     }
 
-    /// The memory that each shard says it holds is what its entries and images hold.
+    /// The memory that each shard says it holds is what its entries and images hold, and so with values.
     pub fn check_bytes(&self) {
         self.engine.store().clear_graveyard(usize::MAX);
         for id in (0..64u8).map(lux_engine::ids::ShardId) {
             let shard = self.engine.store().shard(id).lock();
             let (mut bytes, mut dirty) = (shard.sides.bytes() + shard.parts.bytes(), shard.parts.bytes());
             for part in shard.dbs() {
+                let mut hot = 0;
                 part.table.for_each(|entry| {
+                    hot += u64::from(entry.is_value());
                     bytes += entry.heap_bytes();
                     if entry.has(lux_engine::keyspace::entry::flag::DIRTY) {
                         dirty += entry.heap_bytes();
                     }
                 });
+                assert_eq!(part.hot, hot, "values in memory of shard {id}");
+                let mut from = Some(0);
+                while let Some(bucket) = from {
+                    let (page, mut has_dirty) = (part.table.page_at(bucket), false);
+                    part.table.for_page(page, |entry| {
+                        has_dirty |= entry.has(lux_engine::keyspace::entry::flag::DIRTY);
+                    });
+                    assert_eq!(part.table.has_dirty(page), has_dirty, "a page of shard {id}");
+                    from = part.table.next_start(page);
+                }
             }
             assert_eq!((shard.bytes, shard.dirty_bytes), (bytes, dirty), "bytes of shard {id}");
         }
@@ -325,6 +332,29 @@ impl Rig {
         }
         Ok(())
     }
+}
+
+/// RENAME, as the server does it: a large value moves, a small one is stored once more.
+pub fn rename_in(txn: &mut Txn<'_>, from: &[u8], to: &[u8]) -> Result<bool, Interrupt> {
+    if txn.header(from, true)?.is_none() {
+        return Ok(false);
+    }
+    if from == to || txn.move_value(from, to)? {
+        return Ok(true);
+    }
+    let found = txn.peek(from)?.expect("it is there");
+    let (mut encoded, deadline) = (Vec::new(), found.deadline);
+    if let ValueRef::Collection(collection) = found.value {
+        let tag = collection.type_tag();
+        collection.encode(&mut encoded);
+        txn.delete(from)?;
+        txn.put_collection_in(DB, to, tag, &encoded, deadline)?;
+        return Ok(true);
+    }
+    let value = text(found.value);
+    txn.delete(from)?;
+    txn.put_string(to, body(&value), deadline, false)?;
+    Ok(true)
 }
 
 /// Runs a command until it is not interrupted.
@@ -401,12 +431,20 @@ fn run_as<R>(
     }
 }
 
-/// The bytes of a string as a client reads them.
+/// What the text of a list begins with; that of a string must not.
+pub const LIST: u8 = 1;
+
+/// The bytes of a string as a client reads them; of a list [`LIST`] and its elements.
 pub fn text(value: ValueRef<'_>) -> Vec<u8> {
     match value {
         ValueRef::Int(value) => value.to_string().into_bytes(),
         ValueRef::Bytes(bytes) => bytes.to_vec(),
-        ValueRef::Collection(_) => panic!("a collection has no text"),
+        ValueRef::Collection(Collection::List(list)) => {
+            let mut text = vec![LIST];
+            list.iter().for_each(|element| text.extend_from_slice(element));
+            text
+        }
+        ValueRef::Collection(_) => panic!("this collection has no text"),
     }
 }
 

@@ -15,7 +15,7 @@ use lux_engine::tier::memory::{Gate, MemoryHooks};
 use lux_engine::txn::{Mode, Scratch, Wait};
 use lux_engine::wal::effect::Operation;
 
-use crate::rig::{DB, Options, Rig, body, run, text};
+use crate::rig::{DB, Options, Rig, body, rename_in, run, text};
 use crate::trace::{Images, Trace};
 
 fn new_trace() -> Trace {
@@ -32,11 +32,7 @@ fn del(engine: &Engine, key: &[u8]) {
 }
 
 fn rename(engine: &Engine, from: &[u8], to: &[u8]) {
-    let outcome = run(engine, DB, &[from, to], Mode::Keys, |txn| {
-        let value = txn.lookup(from)?.map(|found| text(found.value)).expect("is there");
-        txn.put_string(to, body(&value), None, false)?;
-        txn.delete(from)
-    });
+    let outcome = run(engine, DB, &[from, to], Mode::Keys, |txn| rename_in(txn, from, to));
     outcome.expect("commits");
 }
 

@@ -464,8 +464,10 @@ fn random_commit(rig: &Rig, rng: &mut SimRng) -> Option<(Lsn, Vec<Change>)> {
             // Two keys in one commit: a snapshot has both changes or none.
             700..850 => match txn.lookup(&a)?.map(|found| text(found.value)) {
                 Some(old) if a != b => {
-                    txn.put_string(&b, body(&old), None, false)?;
-                    txn.delete(&a)?;
+                    if !txn.move_value(&a, &b)? {
+                        txn.put_string(&b, body(&old), None, false)?;
+                        txn.delete(&a)?;
+                    }
                     vec![Change::Put(at, b.clone(), old), Change::Delete(at, a.clone())]
                 }
                 _ => Vec::new(),

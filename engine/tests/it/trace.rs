@@ -10,13 +10,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use lux_engine::env::sim::{SimFiles, SimRng};
 use lux_engine::ids::{ExpireAt, Lsn};
 use lux_engine::tier::memory::{MemoryHooks, MemoryStore};
-use lux_engine::txn::{Committed, Interrupt, Mode, Txn};
+use lux_engine::txn::{Committed, Interrupt, Mode, Txn, ValueRef};
+use lux_engine::value::TypeTag;
+use lux_engine::value::collection::Collection;
+use lux_engine::value::list::{End, ListLimits, ListValue};
 use lux_engine::wal::FsyncPolicy;
 use lux_engine::wal::effect::{Operation, StringBody};
 use lux_engine::{Engine, Error, Result};
 use parking_lot::Mutex;
 
-use crate::rig::{DB, Rig, body, text};
+use crate::rig::{DB, LIST, Rig, body, rename_in, text};
 
 /// Keys with value and deadline.
 pub type Map = BTreeMap<Vec<u8>, (Vec<u8>, Option<u64>)>;
@@ -107,11 +110,35 @@ impl Trace {
         self.command(
             &[key],
             Mode::Keys,
-            |txn| match txn.lookup(key)? {
+            |txn| match txn.lookup(key)?.map(|found| found.value) {
+                Some(ValueRef::Collection(_)) => Ok(()),
                 Some(_) => txn.append(key, bytes),
                 None => txn.put_string(key, StringBody::Bytes(bytes), None, false),
             },
             |map| map.entry(key.to_vec()).or_default().0.extend_from_slice(bytes),
+        )
+    }
+
+    /// RPUSH; of a key that holds a string, nothing.
+    pub fn push(&mut self, key: &[u8], element: &[u8]) -> Result<()> {
+        self.command(
+            &[key],
+            Mode::Keys,
+            |txn| {
+                let empty = ListValue::default();
+                let list = match txn.lookup(key)?.map(|found| found.value) {
+                    None => &empty,
+                    Some(ValueRef::Collection(Collection::List(list))) => list,
+                    Some(_) => return Ok(()),
+                };
+                let mut edit = Vec::new();
+                list.plan_push(End::Back, std::iter::once(element), ListLimits::default(), &mut edit);
+                txn.edit_collection(key, TypeTag::List, &edit)
+            },
+            |map| {
+                let (text, _) = map.entry(key.to_vec()).or_insert_with(|| (vec![LIST], None));
+                text.extend_from_slice(element);
+            },
         )
     }
 
@@ -120,9 +147,9 @@ impl Trace {
         self.command(
             &[key],
             Mode::Keys,
-            |txn| match txn.lookup(key)? {
+            |txn| match txn.lookup(key)?.map(|found| found.value) {
+                Some(ValueRef::Collection(_)) | None => Ok(()),
                 Some(_) => txn.set_range(key, offset, bytes),
-                None => Ok(()),
             },
             |map| {
                 if let Some((value, _)) = map.get_mut(key) {
@@ -155,13 +182,7 @@ impl Trace {
             Mode::Keys,
             |txn| {
                 txn.set_operation(Operation::Rename);
-                let Some(found) = txn.lookup(from)? else { return Ok(()) };
-                let (value, deadline) = (text(found.value), found.deadline);
-                if from != to {
-                    txn.put_string(to, body(&value), deadline, false)?;
-                    txn.delete(from)?;
-                }
-                Ok(())
+                rename_in(txn, from, to).map(|_| ())
             },
             |map| {
                 if let Some(value) = map.remove(from) {

@@ -1,8 +1,8 @@
 //! Commands on keys whatever their type: existence, names, lifetimes, iteration, and whole
 //! databases.
 //!
-//! RENAME, COPY and MOVE plan the value itself: their effect does not depend on what the source
-//! holds when the log is replayed.
+//! COPY and MOVE plan the value itself: their effect does not depend on what the source holds when the log is
+//! replayed. RENAME does so with a small value; a large one moves, whole and unread.
 
 use lux_engine::DATABASE_COUNT;
 use lux_engine::glob::{self, Case};
@@ -102,7 +102,7 @@ pub(crate) const COMMANDS: &[CommandSpec] = &[
         name: "RENAME",
         since: "1.0.0",
         summary: "Renames a key, replacing what the new name held.",
-        complexity: "O(N) where N is the size of the value.",
+        complexity: "O(1), whatever the size of the value.",
         arity: Arity::Exactly(3),
         keys: BOTH,
         key_access: &["RW", "access", "delete"],
@@ -117,7 +117,7 @@ pub(crate) const COMMANDS: &[CommandSpec] = &[
         name: "RENAMENX",
         since: "1.0.0",
         summary: "Renames a key only if the new name is free.",
-        complexity: "O(N) where N is the size of the value.",
+        complexity: "O(1), whatever the size of the value.",
         arity: Arity::Exactly(3),
         keys: BOTH,
         key_access: &["RW", "access", "delete"],
@@ -435,12 +435,16 @@ fn rename_key(ctx: &mut Context<'_>, mut args: Args<'_>, replaces: bool) -> Resu
     if from == to {
         return if ctx.exists(from)? { Ok(false) } else { Err(errors::NO_SUCH_KEY) };
     }
-    let value = ctx.lookup(from)?.map(|found| Copied::of(&found)).ok_or(errors::NO_SUCH_KEY)?;
+    let uses = ctx.header(from)?.map(|header| header.usage.uses).ok_or(errors::NO_SUCH_KEY)?;
     if !replaces && ctx.exists(to)? {
         return Ok(false);
     }
-    ctx.delete(from)?;
-    value.put_moved(ctx, db, to)?;
+    if !ctx.move_value(from, to)? {
+        let value = ctx.lookup(from)?.map(|found| Copied::of(&found)).ok_or(errors::NO_SUCH_KEY)?;
+        ctx.delete(from)?;
+        value.put(ctx, db, to)?;
+    }
+    ctx.set_usage(db, to, None, Some(uses));
     Ok(true)
 }
 

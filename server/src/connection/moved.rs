@@ -33,8 +33,7 @@ impl Connection {
         }
         self.session.resume = None;
         self.state.scripts.moved.fetch_add(1, Relaxed);
-        let moved =
-            Moved { state: Arc::clone(&self.state), session: self.session.stand_in(), bytes, ranges };
+        let moved = Moved { state: Arc::clone(&self.state), session: self.session.stand_in(), bytes, ranges };
         let handle = self.session.handle.clone();
         handle.is_waiting.store(true, Relaxed);
         // Without an answer its thread panicked, or the server stops.

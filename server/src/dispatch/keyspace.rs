@@ -204,6 +204,11 @@ impl Context<'_> {
         Ok(self.txn().delete(key)?)
     }
 
+    /// Moves a large value to another key, unread. `false`: it is small, store it and delete the source.
+    pub fn move_value(&mut self, from: &[u8], to: &[u8]) -> Result<bool> {
+        Ok(self.txn().move_value(from, to)?)
+    }
+
     /// Sets or removes the deadline of a key that was looked up.
     pub fn set_deadline(&mut self, key: &[u8], deadline: Option<ExpireAt>) -> Result<()> {
         Ok(self.txn().set_deadline(key, deadline)?)

@@ -6,7 +6,7 @@
 //!   2     large: number of fields (varint) | fields
 //! field   name | deadline (varint, 0: none) | value, in the tree's order
 //!
-//! header  version (1 byte, 1) | number of fields (varint)
+//! header  version (1 byte, 2) | number of fields (varint) | soonest deadline of a field (varint, 0: none)
 //! node    a leaf of the tree, its key the leaf's label (8 bytes, big endian); elements as in `large`
 //! ```
 //!
@@ -17,10 +17,11 @@ use super::large::{Large, hash_of};
 use super::packed::{self, Block, Fields};
 use super::{Field, Form, HashValue};
 use crate::codec::{DecodeError, Reader, put_varint};
+use crate::ids::ExpireAt;
 
 const FORM_PACKED: u8 = 1;
 const FORM_LARGE: u8 = 2;
-const HEADER_VERSION: u8 = 1;
+const HEADER_VERSION: u8 = 2;
 
 /// Lengths and deadline of a stored field, roughly.
 const FIELD_OVERHEAD: u64 = 4;
@@ -67,6 +68,13 @@ impl HashValue {
     pub fn encode_header(&self, out: &mut Vec<u8>) {
         out.push(HEADER_VERSION);
         put_varint(out, self.len());
+        put_varint(out, self.next_deadline().map_or(0, |at| at.0));
+    }
+
+    /// When the first field of a hash expires that is stored as nodes, by its header.
+    #[must_use]
+    pub fn deadline_in_header(header: &[u8]) -> Option<ExpireAt> {
+        read_header(header).ok()?.1
     }
 
     /// Hands out the nodes that changed since the last time: key, and body or `None` when it is gone.
@@ -93,16 +101,8 @@ impl HashValue {
     /// # Errors
     /// The bytes are no header.
     pub fn begin_load(header: &[u8]) -> Result<Self, DecodeError> {
-        let mut reader = Reader::new(header);
-        if reader.u8()? != HEADER_VERSION {
-            return Err(reader.error("unknown version of a hash"));
-        }
-        let len = reader.varint()?;
-        if reader.is_empty() {
-            Ok(HashValue(Form::Large(Box::new(Large::awaiting(len)))))
-        } else {
-            Err(reader.error("bytes behind the header of a hash"))
-        }
+        let (len, _) = read_header(header)?;
+        Ok(HashValue(Form::Large(Box::new(Large::awaiting(len)))))
     }
 
     /// Takes the next node, in the order of keys.
@@ -127,6 +127,20 @@ impl HashValue {
             Form::Large(large) => large.complete(),
             _ => Err(DecodeError { what: "a hash that is not being loaded", at: 0 }),
         }
+    }
+}
+
+/// Reads a header: number of fields, soonest deadline.
+fn read_header(header: &[u8]) -> Result<(u64, Option<ExpireAt>), DecodeError> {
+    let mut reader = Reader::new(header);
+    if reader.u8()? != HEADER_VERSION {
+        return Err(reader.error("unknown version of a hash"));
+    }
+    let (len, deadline) = (reader.varint()?, reader.varint()?);
+    if reader.is_empty() {
+        Ok((len, Some(ExpireAt(deadline)).filter(|at| at.0 != 0)))
+    } else {
+        Err(reader.error("bytes behind the header of a hash"))
     }
 }
 

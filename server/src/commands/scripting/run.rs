@@ -26,8 +26,8 @@ use crate::dispatch::reply_errors as errors;
 use crate::dispatch::spec::{Flags, Keys};
 use crate::scripting::shebang::ScriptFlags;
 use crate::scripting::{
-    Called, Caller, Cause, Interpreter, Invocation, KillError, Kind, Library, Limits, Script, ScriptError, Slot,
-    WriteGate,
+    Called, Caller, Cause, Interpreter, Invocation, KillError, Kind, Library, Limits, Script, ScriptError,
+    Slot, WriteGate,
 };
 
 /// How long a script may run on a thread that serves clients.
