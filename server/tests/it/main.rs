@@ -9,7 +9,7 @@
 //! - [`long_reads`]: what reads much shows one moment.
 //! - [`blocking`]: crowds of clients that wait for keys, vanish, time out and crash.
 //! - [`payloads`]: values go to other servers and come back.
-//! - [`scripts_slow`]: scripts that keep others waiting, and what ends them.
+//! - [`scripting`]: scripts that keep others waiting and what ends them, cold keys, crashes, libraries.
 //! - [`sort`]: the rounds in which keys on disk are fetched.
 //! - [`clients`]: an everyday client library talks to the server.
 //!
@@ -26,6 +26,6 @@ mod long_reads;
 mod payloads;
 mod process;
 mod script;
-mod scripts_slow;
+mod scripting;
 mod server;
 mod sort;

@@ -1,4 +1,5 @@
-//! Scripts that take long: others go on, hear `BUSY`, and end them; a crash or a stop leaves none half done.
+//! Scripts that take long: others go on, hear `BUSY`, and end them; a crash or a stop leaves none half done. Scripts
+//! over keys on disk, and libraries across crashes.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
@@ -131,8 +132,15 @@ fn slow_scripts_are_isolated_and_whole() {
                 is_over.store(true, Ordering::Relaxed);
             });
         }
+        let (server, is_over_too) = (&server, &is_over);
+        scope.spawn(move || {
+            let mut client = server.connect().expect("a connection");
+            while !is_over_too.load(Ordering::Relaxed) {
+                call(&mut client, &["TIER", "EVICT", "ALL"]);
+            }
+        });
         for _ in 0..2 {
-            let (server, keys, is_over, looks) = (&server, &keys, &is_over, &looks);
+            let (keys, is_over, looks) = (&keys, &is_over, &looks);
             scope.spawn(move || {
                 let mut client = server.connect().expect("a connection");
                 let mut words = vec!["MGET"];
@@ -155,4 +163,91 @@ fn slow_scripts_are_isolated_and_whole() {
     let info = String::from_utf8_lossy(info.bytes().expect("a text")).into_owned();
     let moved = info.lines().find_map(|line| line.strip_prefix("scripts_moved_aside:")).expect("the counter");
     assert!(moved.parse::<u64>().expect("a number") > 0, "no script was slow");
+}
+
+#[test]
+fn keys_on_disk_that_nobody_declared_are_found() {
+    let server = Server::start(Program::Lux, &[]);
+    let mut client = server.connect().expect("a connection");
+    for number in 0..100 {
+        call(&mut client, &["SET", &format!("n:{number}"), &number.to_string()]);
+        call(&mut client, &["RPUSH", &format!("l:{number}"), "a", "b"]);
+    }
+    call(&mut client, &["TIER", "EVICT", "ALL"]);
+    let script = "local sum = 0 for i = 0, 99 do
+        sum = sum + redis.call('GET', 'n:' .. i) + redis.call('LLEN', 'l:' .. i) redis.call('RPUSH', 'l:' .. i, 'c')
+        end return sum";
+    for round in 0..3 {
+        call(&mut client, &["TIER", "EVICT", "ALL"]);
+        let of = call(&mut client, &["TIER", "OF", "n:7", "l:7"]);
+        assert!(format!("{of:?}").contains("cold") || of.is_error(), "{of:?}");
+        let sum = 99 * 100 / 2 + 100 * (2 + round);
+        assert_eq!(call(&mut client, &["EVAL", script, "0"]), Reply::Int(sum));
+    }
+    assert_eq!(call(&mut client, &["LLEN", "l:99"]), Reply::Int(5));
+}
+
+#[test]
+fn libraries_survive_a_crash_and_a_damaged_file_is_refused() {
+    let code = "#!lua name=one\nredis.register_function('get', function(keys) return redis.call('GET', keys[1]) end)";
+    let mut server = Server::start(Program::Lux, &[]);
+    let mut client = server.connect().expect("a connection");
+    assert_eq!(call(&mut client, &["FUNCTION", "LOAD", code]), Reply::Bulk(b"one".to_vec()));
+    call(&mut client, &["SET", "k", "v"]);
+    for _ in 0..2 {
+        server.kill9();
+        server.launch();
+        server.await_ready();
+        let mut client = server.connect().expect("a connection");
+        assert_eq!(call(&mut client, &["FCALL", "get", "1", "k"]), Reply::Bulk(b"v".to_vec()));
+        call(&mut client, &["FLUSHALL"]);
+        call(&mut client, &["SET", "k", "v"]);
+    }
+    let mut client = server.connect().expect("a connection");
+    call(&mut client, &["FUNCTION", "FLUSH"]);
+    server.kill9();
+    server.launch();
+    server.await_ready();
+    let mut client = server.connect().expect("a connection");
+    assert!(error_of(&call(&mut client, &["FCALL", "get", "1", "k"])).contains("Function not found"));
+    server.kill9();
+    let file = server.data_folder().join("functions.dump");
+    let mut bytes = std::fs::read(&file).expect("the libraries");
+    bytes[0] ^= 1;
+    std::fs::write(&file, bytes).expect("written");
+    server.launch();
+    assert!(server.await_exit().is_some_and(|status| !status.success()));
+    assert!(server.log_tail().contains("functions.dump"), "{}", server.log_tail());
+}
+
+/// What a script did is there whole after a crash, or not at all.
+#[test]
+fn a_crash_leaves_no_half_of_a_script() {
+    let script = "local n = redis.call('INCR', KEYS[1]) for i = 1, 3 do redis.call('RPUSH', KEYS[2], n) end
+        redis.call('HSET', KEYS[3], n, n) return n";
+    let mut server = Server::start(Program::Lux, &["--appendfsync", "always"]);
+    for _ in 0..3 {
+        let acknowledged = AtomicU64::new(0);
+        thread::scope(|scope| {
+            for _ in 0..3 {
+                let mut client = server.connect().expect("a connection");
+                let acknowledged = &acknowledged;
+                scope.spawn(move || {
+                    while let Ok(Reply::Int(n)) = client.call(&["EVAL", script, "3", "n", "list", "hash"]) {
+                        acknowledged.fetch_max(n as u64, Ordering::Relaxed);
+                    }
+                });
+            }
+            thread::sleep(Duration::from_millis(300));
+            server.kill9();
+        });
+        server.launch();
+        server.await_ready();
+        let mut client = server.connect().expect("a connection");
+        let count = call(&mut client, &["GET", "n"]);
+        let count: i64 = String::from_utf8_lossy(count.bytes().expect("a text")).parse().expect("a number");
+        assert!(count as u64 >= acknowledged.load(Ordering::Relaxed));
+        assert_eq!(call(&mut client, &["LLEN", "list"]), Reply::Int(3 * count));
+        assert_eq!(call(&mut client, &["HLEN", "hash"]), Reply::Int(count));
+    }
 }
