@@ -18,10 +18,7 @@ use super::entry::{Body, Entry, flag};
 use super::hash::KeyHash;
 use super::shard::{Applied, Origin, Shard};
 use super::store::Store;
-use crate::error::Result;
-use crate::ids::{DbId, Incarnation, Lsn, ShardId};
-use crate::tier::promote::decode;
-use crate::tier::{Family, Lookup, ReadTier, schema};
+use crate::ids::{DbId, Lsn, ShardId};
 use crate::value::{Unresolved, Value};
 use crate::wal::effect::{Change, Effect};
 
@@ -101,15 +98,6 @@ impl Shard {
     }
 }
 
-/// What replay finds of a key in memory.
-enum Resident {
-    /// A value, or something else that needs no row.
-    Whole,
-    /// Changes that wait for their row.
-    Waiting,
-    Nothing,
-}
-
 impl Store {
     /// How many ties the shards have; most are in two of them.
     #[must_use]
@@ -131,72 +119,5 @@ impl Store {
     #[must_use]
     pub fn shards_of(&self, tie: &Tie) -> [ShardId; 2] {
         [self.hasher.hash(&tie.from).shard, self.hasher.hash(&tie.to).shard]
-    }
-
-    /// LSN of a key's row in the cold tier, and the incarnation that it refers to.
-    pub fn row_state(&self, db: DbId, key: &[u8]) -> Result<Option<(Lsn, Option<Incarnation>)>> {
-        self.with_row(db, key, |row| Ok(row.map(|row| (row.row.lsn, row.row.body.incarnation()))))
-    }
-
-    fn with_row<R>(
-        &self,
-        db: DbId,
-        key: &[u8],
-        then: impl FnOnce(Option<super::fetched::Fetched<'_>>) -> Result<R>,
-    ) -> Result<R> {
-        let (mut row_key, mut row) = (Vec::new(), Vec::new());
-        schema::put_row_key(&mut row_key, db, self.hasher.hash(key).bucket, key);
-        match self.cold.get(Family::Keys, &row_key, ReadTier::Disk, &mut row)? {
-            Lookup::Found(row) => then(Some(decode(key, row)?)),
-            Lookup::Absent | Lookup::NotCached => then(None),
-        }
-    }
-
-    /// Replay of a move: if the cold tier has the target's state from the commit `lsn` or a later one, it
-    /// comes into memory in place of what is there. Returns whether it has.
-    pub fn take_later_row(&self, db: DbId, key: &[u8], lsn: Lsn) -> Result<bool> {
-        let hash = self.hasher.hash(key);
-        self.with_row(db, key, |row| {
-            let Some(row) = row.filter(|row| row.row.lsn >= lsn) else { return Ok(false) };
-            let mut shard = self.lock(hash.shard);
-            let _ = shard.db_or_new(db);
-            let deadline = row.row.deadline;
-            shard.forget_entry(db, hash, key);
-            shard.install(hash, db, key, &mut Some(row), false)?;
-            // Replay took its hint for outdated: it is written again.
-            shard.make_dirty(db, hash, key);
-            if let Some(at) = deadline.filter(|at| *at <= shard.near_until) {
-                shard.watch(at, db, hash.bucket);
-            }
-            Ok(true)
-        })
-    }
-
-    /// Replay of a move whose target has no later row: the source's state comes into memory. Returns
-    /// whether it did; the value is lost otherwise, and the log must lead elsewhere.
-    pub fn find_source(&self, db: DbId, key: &[u8], lsn: Lsn) -> Result<bool> {
-        let hash = self.hasher.hash(key);
-        let resident = {
-            let mut shard = self.lock(hash.shard);
-            match shard.db_or_new(db).table.find(hash, key) {
-                Some(entry) if matches!(entry.body(), super::entry::BodyRef::Boxed(Value::Unresolved(_))) => {
-                    Resident::Waiting
-                }
-                Some(entry) if entry.is_value() => Resident::Whole,
-                Some(_) => return Ok(false),
-                None => Resident::Nothing,
-            }
-        };
-        if matches!(resident, Resident::Whole) {
-            return Ok(true);
-        }
-        self.with_row(db, key, |row| {
-            let Some(row) = row.filter(|row| row.row.lsn < lsn) else { return Ok(false) };
-            let mut shard = self.lock(hash.shard);
-            match resident {
-                Resident::Waiting => shard.resolve(hash, db, key, &mut Some(row)),
-                _ => shard.install(hash, db, key, &mut Some(row), false).map(|_| true),
-            }
-        })
     }
 }

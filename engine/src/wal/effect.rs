@@ -270,22 +270,7 @@ const FLAG_PAGES: u8 = 8;
 
 /// Appends an effect; returns the position in `out` of its key.
 pub fn put_effect(out: &mut Vec<u8>, effect: &Effect<'_>) -> usize {
-    let tag = match &effect.change {
-        Change::Put { body: StringBody::Bytes(_), .. } => 1,
-        Change::Put { body: StringBody::Int(_), .. } => 2,
-        Change::Delete { .. } => 3,
-        Change::SetDeadline { .. } => 4,
-        Change::Append { .. } => 5,
-        Change::SetRange { .. } => 6,
-        Change::MapDb { .. } => 7,
-        Change::Put { body: StringBody::Paged { tag: TypeTag::String, .. }, .. } => 8,
-        Change::Put { body: StringBody::Paged { .. }, .. } => 12,
-        Change::Part { .. } => 9,
-        Change::Put { body: StringBody::Collection { .. }, .. } => 10,
-        Change::Edit { .. } => 11,
-        Change::Leave { .. } => 13,
-        Change::Arrive { .. } => 14,
-    };
+    let tag = tag_of(&effect.change);
     out.push(tag);
     out.push(effect.operation as u8);
     put_varint(out, u64::from(effect.db.0));
@@ -338,6 +323,25 @@ pub fn put_effect(out: &mut Vec<u8>, effect: &Effect<'_>) -> usize {
         }
     }
     key_at
+}
+
+fn tag_of(change: &Change<'_>) -> u8 {
+    match change {
+        Change::Put { body: StringBody::Bytes(_), .. } => 1,
+        Change::Put { body: StringBody::Int(_), .. } => 2,
+        Change::Delete { .. } => 3,
+        Change::SetDeadline { .. } => 4,
+        Change::Append { .. } => 5,
+        Change::SetRange { .. } => 6,
+        Change::MapDb { .. } => 7,
+        Change::Put { body: StringBody::Paged { tag: TypeTag::String, .. }, .. } => 8,
+        Change::Put { body: StringBody::Paged { .. }, .. } => 12,
+        Change::Part { .. } => 9,
+        Change::Put { body: StringBody::Collection { .. }, .. } => 10,
+        Change::Edit { .. } => 11,
+        Change::Leave { .. } => 13,
+        Change::Arrive { .. } => 14,
+    }
 }
 
 /// Appends what an absolute change says besides its value: flags, deadlines, the pages that die.

@@ -20,7 +20,7 @@ const ENGINE: &[&[&str]] = &[
     &["wal", "tier", "dump"],
     &["hook", "eviction::policy", "config"],
     &["keyspace"],
-    &["tier::filters", "tier::promote", "tier::spill", "tier::warm"],
+    &["tier::filters", "tier::promote", "tier::spill", "tier::tied", "tier::warm"],
     &["txn"],
     &["expiry", "eviction", "checkpoint", "snapshot"],
     &["recovery", "table"],
