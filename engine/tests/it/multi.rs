@@ -2,6 +2,7 @@
 //! whole ones.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
@@ -45,6 +46,8 @@ enum Step {
     Remove(Vec<u8>, Vec<Vec<u8>>),
     /// Changes two keys and fails then.
     Fail(Vec<u8>, Vec<u8>),
+    /// Walks over all keys.
+    Walk,
     Flush,
 }
 
@@ -79,7 +82,8 @@ fn step(rng: &mut SimRng, now: u64) -> Step {
         64..70 => Step::Rename(key_1, key(rng)),
         70..86 => Step::Add(key_1, names(rng)),
         86..92 => Step::Remove(key_1, names(rng)),
-        92..99 => Step::Fail(key_1, key(rng)),
+        92..97 => Step::Fail(key_1, key(rng)),
+        97..99 => Step::Walk,
         _ => Step::Flush,
     }
 }
@@ -200,6 +204,16 @@ fn run_step(txn: &mut Txn<'_>, step: &Step, map: &mut Map) -> Result<(), Interru
             put(txn, a, &Held::Text(b"must not stay".to_vec()), Some(u64::MAX / 2))?;
             let _ = read(txn, a)?;
             txn.delete(b)?;
+        }
+        Step::Walk => {
+            txn.look_around()?;
+            let (mut found, mut next) = (BTreeSet::new(), Some(0));
+            while let Some(from) = next {
+                let step = txn.scan(DB, from, 3).expect("the cold tier reads");
+                found.extend(step.keys.into_iter().map(|(key, _)| key));
+                next = step.next;
+            }
+            assert_eq!(found, map.keys().cloned().collect());
         }
         Step::Flush => {
             txn.flush(&[DB]);
@@ -430,4 +444,71 @@ fn other_databases_and_swaps_are_seen_at_once() {
     };
     expect(&rig);
     expect(&rig.kill());
+}
+
+#[test]
+fn what_happens_to_watched_keys_shows() {
+    let one = DbIndex(1);
+    let keys: [&[u8]; 2] = [b"there", b"missing"];
+    let happens: [(&str, bool, &dyn Fn(&Rig)); 11] = [
+        ("nothing", false, &|_| {}),
+        ("eviction", false, &|rig| rig.evict_all()),
+        ("a checkpoint", false, &|rig| _ = rig.engine.checkpoint().expect("a round")),
+        ("a read", false, &|rig| assert_eq!(rig.get(b"there"), Some(b"value".to_vec()))),
+        ("another key", false, &|rig| rig.set(b"other", b"value")),
+        ("the same value again", true, &|rig| rig.set(b"there", b"value")),
+        ("a missing key that came and went", true, &|rig| {
+            rig.set(b"missing", b"value");
+            rig.del(b"missing");
+        }),
+        ("the same in one commit", true, &|rig| {
+            let commands = |txn: &mut Txn<'_>| {
+                txn.begin_command(DB, Operation::Set);
+                txn.put_string(b"missing", body(b"value"), None, false)?;
+                txn.delete(b"missing")
+            };
+            run_multi(&rig.engine, &[b"missing"], Mode::Keys, commands).expect("commits");
+        }),
+        ("a swap there and back", true, &|rig| (0..2).for_each(|_| swap(rig, one))),
+        ("a swap of other databases", false, &|rig| {
+            let swap = |txn: &mut Txn<'_>| {
+                txn.swap(DbIndex(2), DbIndex(3));
+                Ok(())
+            };
+            rig.run(DB, &[], Mode::All, swap).expect("commits");
+        }),
+        ("a flush", true, &|rig| {
+            let flush = |txn: &mut Txn<'_>| {
+                txn.flush(&[DB]);
+                Ok(())
+            };
+            rig.run(DB, &[], Mode::All, flush).expect("commits");
+        }),
+    ];
+    for (what, shows, happen) in happens {
+        let rig = Rig::with(OPTIONS);
+        rig.set(b"there", b"value");
+        let touch = Arc::default();
+        let watch = |txn: &mut Txn<'_>| txn.watch(keys.iter().copied(), &touch);
+        let (sights, _) = rig.run(DB, &keys, Mode::Keys, watch).expect("reads");
+        happen(&rig);
+        let look = |txn: &mut Txn<'_>| {
+            let mut is_unchanged = !touch.is_touched();
+            for (key, sight) in &sights {
+                is_unchanged &= txn.is_unchanged(DB, key, *sight)?;
+            }
+            Ok(is_unchanged)
+        };
+        let (is_unchanged, _) = run_multi(&rig.engine, &keys, Mode::Keys, look).expect("reads");
+        assert_eq!(is_unchanged, !shows, "{what}");
+    }
+}
+
+fn swap(rig: &Rig, other: DbIndex) {
+    let swap = |txn: &mut Txn<'_>| {
+        txn.touch_swapped(DB, other)?;
+        txn.swap(DB, other);
+        Ok(())
+    };
+    rig.run(DB, &[], Mode::All, swap).expect("commits");
 }
