@@ -269,7 +269,7 @@ impl<'e> Txn<'e> {
             BodyRef::Int(_) => "int",
             BodyRef::Bytes(bytes) if bytes.len() <= EMBSTR_MAX && !entry.has(flag::RAW) => "embstr",
             BodyRef::Boxed(Value::Collection(held)) => held.value.encoding(),
-            BodyRef::Boxed(Value::StoredCollection(stored)) => stored.type_tag().large_encoding(),
+            BodyRef::Boxed(Value::StoredCollection(stored)) => stored.encoding(),
             _ => "raw",
         };
         Ok(Some(Header {
