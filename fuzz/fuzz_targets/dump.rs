@@ -7,9 +7,6 @@
 //! length. What compressed parts unpack to, at most 88 bytes for one, is what the multiples are for.
 #![no_main]
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-
 use libfuzzer_sys::fuzz_target;
 use lux_engine::dump::{
     Dumped, Limits, RDB_VERSION_MAX, RDB_VERSION_VALKEY, RdbString, crc64, dump_collection, dump_string,
@@ -20,56 +17,22 @@ use lux_engine::dump::{
 #[path = "../../engine/src/dump/tests/content.rs"]
 mod content;
 
+#[path = "shared/counting.rs"]
+mod counting;
+
 use content::Content;
+use counting::within;
 
 /// Where the shared file looks for it.
 mod dump {
     pub use lux_engine::dump::*;
 }
 
-/// Bytes that are allocated, and most that were at once.
-static LIVE: AtomicUsize = AtomicUsize::new(0);
-static PEAK: AtomicUsize = AtomicUsize::new(0);
-
 /// Most memory that checking a payload and making a value of it may take: so much, and so many times its
 /// length. Streams have a bound of their own in the engine; here the tree's leaves and the room of growing
 /// buffers come on top.
 const OPEN_MAX: (usize, usize) = (1 << 20, 1024);
 const LOAD_MAX: (usize, usize) = (64 << 20, 8192);
-
-/// Counts what is allocated.
-struct Counting;
-
-// SAFETY: all of the contract is the system allocator's, which is called with the same arguments.
-unsafe impl GlobalAlloc for Counting {
-    // SAFETY: as above.
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let live = LIVE.fetch_add(layout.size(), Relaxed) + layout.size();
-        PEAK.fetch_max(live, Relaxed);
-        // SAFETY: as above.
-        unsafe { System.alloc(layout) }
-    }
-
-    // SAFETY: as above.
-    unsafe fn dealloc(&self, start: *mut u8, layout: Layout) {
-        LIVE.fetch_sub(layout.size(), Relaxed);
-        // SAFETY: as above.
-        unsafe { System.dealloc(start, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
-/// Runs `work`, which may take so much memory for a payload.
-fn within<T>(bound: (usize, usize), payload: &[u8], work: impl FnOnce() -> T) -> T {
-    let before = LIVE.load(Relaxed);
-    PEAK.store(before, Relaxed);
-    let result = work();
-    let taken = PEAK.load(Relaxed).saturating_sub(before);
-    assert!(taken <= bound.0 + bound.1 * payload.len(), "{taken} bytes for {} of payload", payload.len());
-    result
-}
 
 fuzz_target!(|data: &[u8]| {
     let _ = open(data);
@@ -86,14 +49,15 @@ fuzz_target!(|data: &[u8]| {
 });
 
 fn check(payload: &[u8]) {
-    match within(OPEN_MAX, payload, || open(payload)) {
+    match within(OPEN_MAX, payload.len(), || open(payload)) {
         Err(_) => {}
         Ok(Dumped::String(string)) => {
             let bytes = string_bytes(&string);
             assert!(bytes.len() <= 512 * payload.len(), "{} bytes out of {}", bytes.len(), payload.len());
         }
         Ok(Dumped::Collection(collection)) => {
-            let loaded = within(LOAD_MAX, payload, || load_collection(&collection, &Limits::default(), 0));
+            let loaded =
+                within(LOAD_MAX, payload.len(), || load_collection(&collection, &Limits::default(), 0));
             // What many entries share may be long: that is not copied here.
             if collection.totals().bytes > 64 << 20 {
                 return;

@@ -4,10 +4,11 @@
 //! allocation; `table` keeps the entries of a database in bucket order; `shard` applies effects
 //! to them, live and in replay alike, and `evict` takes them out; `filter` knows which keys may have
 //! rows, `usage` when and how often an entry was used; `side` keeps what open snapshots still need of
-//! entries and `stale` which hints are wrong; `scan` walks all keys and `range` is what a step of it copies;
-//! `random` picks one; `elements` edits collections; `parts` is what is being built and no key names yet;
-//! `waiting` is what replay left without a base; `pins` bounds what commands keep in memory; `held` lets a
-//! transaction that has all locks look around; `watch` knows who watches missing keys.
+//! entries and `stale` which hints are wrong; `near` forgets deadlines that mean nothing; `scan` walks all keys
+//! and `range` is what a step of it copies; `random` picks one; `elements` edits collections; `parts` is what is
+//! being built and no key names yet; `waiting` is what replay left without a base; `pins` bounds what commands keep
+//! in memory; `moves` takes a value from one key to another; `held` lets a transaction that has all locks look
+//! around; `watch` knows who watches missing keys.
 
 mod elements;
 pub mod entry;
@@ -17,6 +18,7 @@ pub mod filter;
 pub mod hash;
 pub mod held;
 pub mod moves;
+mod near;
 pub mod parts;
 pub mod pins;
 mod random;

@@ -79,7 +79,9 @@ pub struct Shard {
     /// Hints for elements that are written with it, after those: database, time, key.
     pub new_hints: Vec<(DbId, ExpireAt, Box<[u8]>)>,
     /// Deadlines the reaper watches: time, database, bucket; soonest first.
-    near: BinaryHeap<Reverse<(u64, DbId, u32)>>,
+    pub(super) near: BinaryHeap<Reverse<(u64, DbId, u32)>>,
+    /// More are looked through: see [`Shard::thin_out_near`].
+    pub(super) near_limit: usize,
     /// Reads that found the key in memory, and that did not.
     pub hits: u64,
     pub misses: u64,
@@ -180,6 +182,7 @@ impl Shard {
             stale_hints: StaleHints::default(),
             new_hints: Vec::new(),
             near: BinaryHeap::new(),
+            near_limit: 0,
             hits: 0,
             misses: 0,
             now: UsedAt::default(),

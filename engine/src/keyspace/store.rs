@@ -289,9 +289,11 @@ impl Store {
             && self.is_near(at, now_ms)
         {
             shard.arm(hash, effect.db, effect.key, at, applied.deadline_before);
+            shard.thin_out_near(ExpireAt(self.expires_loaded.load(Ordering::Relaxed)));
         }
         if let Some(at) = applied.element_deadline.filter(|at| self.is_near(*at, now_ms)) {
             shard.watch(at, effect.db, hash.bucket);
+            shard.thin_out_near(ExpireAt(self.expires_loaded.load(Ordering::Relaxed)));
         }
         if let Some(at) = applied.stale_hint {
             let (db, key) = (effect.db, Box::from(effect.key));

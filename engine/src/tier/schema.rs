@@ -247,7 +247,8 @@ pub fn read_row(bytes: &[u8]) -> Result<Row<'_>, DecodeError> {
         KIND_PAGED_COLLECTION => {
             let (tag, incarnation) = (collection_tag(&mut reader)?, Incarnation(reader.varint()?));
             let len = reader.varint()?;
-            if reader.varint()? != PAGE_BYTES as u64 {
+            // Pages are counted in 32 bits.
+            if len > (PAGE_BYTES as u64) << 32 || reader.varint()? != PAGE_BYTES as u64 {
                 return Err(reader.error("impossible paged collection"));
             }
             RowBody::PagedCollection { tag, incarnation, len }

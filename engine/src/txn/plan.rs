@@ -144,7 +144,7 @@ fn header(entry: &Entry) -> Header {
         BodyRef::Int(_) => "int",
         BodyRef::Bytes(bytes) if bytes.len() <= EMBSTR_MAX && !entry.has(flag::RAW) => "embstr",
         BodyRef::Boxed(Value::Collection(held)) => held.value.encoding(),
-        BodyRef::Boxed(Value::StoredCollection(stored)) => stored.type_tag().large_encoding(),
+        BodyRef::Boxed(Value::StoredCollection(stored)) => stored.encoding(),
         _ => "raw",
     };
     Header {

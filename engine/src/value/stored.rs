@@ -33,6 +33,14 @@ impl StoredAt {
             | StoredAt::Nodes { incarnation, .. } => *incarnation,
         }
     }
+
+    /// What the key holds.
+    fn type_tag(&self) -> TypeTag {
+        match self {
+            StoredAt::String { .. } => TypeTag::String,
+            StoredAt::Pages { tag, .. } | StoredAt::Nodes { tag, .. } => *tag,
+        }
+    }
 }
 
 /// The content of a stored value.
@@ -72,9 +80,18 @@ impl StoredCollection {
     /// What the key holds.
     #[must_use]
     pub fn type_tag(&self) -> TypeTag {
-        match self.at {
-            StoredAt::String { .. } => TypeTag::String,
-            StoredAt::Pages { tag, .. } | StoredAt::Nodes { tag, .. } => tag,
+        self.at.type_tag()
+    }
+
+    /// How the value is stored, as OBJECT ENCODING names it.
+    #[must_use]
+    pub fn encoding(&self) -> &'static str {
+        match &self.at {
+            // A list of a few large elements counts as packed.
+            StoredAt::Nodes { tag: TypeTag::List, header, .. } => {
+                Collection::begin_load(TypeTag::List, header).map_or("quicklist", |list| list.encoding())
+            }
+            at => at.type_tag().large_encoding(),
         }
     }
 

@@ -9,6 +9,7 @@ use lux_engine::keyspace::entry::BodyRef;
 use lux_engine::tier::{ColdStore, Family};
 use lux_engine::txn::{Interrupt, Mode, Txn, ValueRef};
 use lux_engine::value::collection::Collection;
+use lux_engine::value::list::edit::ListEdit;
 use lux_engine::value::set::{Member, SetLimits, SetValue};
 use lux_engine::value::string::number::IntText;
 use lux_engine::value::{TypeTag, Value};
@@ -301,4 +302,32 @@ fn what_needs_no_elements_reads_none() {
     rig.evict_all();
     rig.advance(100);
     assert_eq!(read(&rig, b"set:0"), None);
+}
+/// A few large elements: a packed list by its limits, and too long for one row.
+#[test]
+fn a_packed_list_in_nodes_says_so_while_it_is_cold() {
+    let rig = Rig::new();
+    let encoding = || {
+        let read = rig.run(DB, &[b"list"], Mode::Keys, |txn| {
+            Ok(txn.header(b"list", false)?.map(|header| header.encoding))
+        });
+        read.expect("reads").0
+    };
+    let push = |edit: ListEdit<'_>| {
+        let mut bytes = Vec::new();
+        edit.put(&mut bytes);
+        let outcome = rig.run(DB, &[b"list"], Mode::Keys, |txn| {
+            txn.lookup(b"list")?;
+            txn.edit_collection(b"list", TypeTag::List, &bytes)
+        });
+        outcome.expect("commits");
+    };
+    (0..3).for_each(|n| push(ListEdit::PushBack(&vec![n; 500_000])));
+    assert_eq!(encoding(), Some("listpack"));
+    rig.evict_all();
+    assert!(rig.cold.row_count(Family::Elements) >= 3, "nodes");
+    assert_eq!(encoding(), Some("listpack"));
+    push(ListEdit::Grow);
+    rig.evict_all();
+    assert_eq!(encoding(), Some("quicklist"));
 }

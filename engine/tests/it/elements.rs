@@ -233,7 +233,8 @@ fn changes_between_images_note_one_hint() {
     let now = rig.now_ms();
     set(&rig, b"session", &names(0..2), now + 400_000);
     rig.evict_all();
-    let noted = || (0..64).map(|id| rig.engine.store().shard(ShardId(id)).lock().stale_hints.len()).sum::<usize>();
+    let noted =
+        || (0..64).map(|id| rig.engine.store().shard(ShardId(id)).lock().stale_hints.len()).sum::<usize>();
     for round in 0..3u64 {
         for n in 0..200 {
             let at = now + 500_000 + round * 1_000 + n;

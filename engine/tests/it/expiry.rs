@@ -289,6 +289,29 @@ fn one_databases_flood_does_not_reload_the_hints_of_others() {
     assert_eq!((rig.engine.key_counts(DB), rig.engine.key_counts(DbIndex(1))), ((0, 0), (0, 0)));
 }
 
+/// Keys that are stored with a deadline and deleted before it: each left its deadline in memory until then, up
+/// to three minutes of them, in no account.
+#[test]
+fn deadlines_of_deleted_keys_do_not_pile_up() {
+    let rig = Rig::with(Options { segment_bytes: 8 << 20, ..Options::default() });
+    let at = rig.now_ms() + 100_000;
+    (0..500u32).for_each(|n| rig.set_until(&n.to_be_bytes(), b"stays", Some(at + u64::from(n))));
+    for n in 1_000..200_000u32 {
+        rig.set_until(&n.to_be_bytes(), b"goes", Some(at - 1 - u64::from(n % 1_000)));
+        assert!(rig.del(&n.to_be_bytes()));
+        if n % 20_000 == 0 {
+            rig.checkpoint();
+        }
+    }
+    let watched: usize = (0..64).map(|id| rig.engine.store().shard(ShardId(id)).lock().watched()).sum();
+    assert!(watched <= 70_000, "{watched} deadlines in memory");
+    rig.advance(99_999);
+    reap_for(&rig, 200);
+    assert!((300..500).contains(&rig.engine.key_counts(DB).0), "{:?}", rig.engine.key_counts(DB));
+    reap_for(&rig, 400);
+    assert_eq!(rig.engine.key_counts(DB), (0, 0));
+}
+
 /// A key is made persistent, and the reaper meets its old hint. The hint goes only when the commit is
 /// durable: if the power takes that, the row has its deadline again and needs the hint.
 #[test]

@@ -84,8 +84,10 @@ impl HashValue {
         }
     }
 
-    /// Hands out all nodes, as of a hash that has no rows yet; all are clean then.
+    /// Hands out all nodes, as of a hash that has no rows yet; all are clean then. A packed hash becomes large for
+    /// that.
     pub fn all_nodes(&mut self, put: &mut dyn FnMut(&[u8], &[u8])) {
+        self.grow();
         if let Form::Large(large) = &mut self.0 {
             large.tree.forget_rows();
             large.tree.take_dirty(&mut |label, body| {

@@ -219,7 +219,10 @@ impl Large {
             let field = read_element(element)?;
             let hash = hash_of(field.name);
             let key_len = 4 + varint_len(field.name.len() as u64) + field.name.len();
-            if hash_in(element) != hash || key_of(element).len() != key_len {
+            // Each field has one form: numbers are as short as can be.
+            let deadline_len = varint_len(field.deadline.map_or(0, |at| at.0));
+            let len = key_len + deadline_len + field.value.len();
+            if hash_in(element) != hash || key_of(element).len() != key_len || element.len() != len {
                 return Err(DecodeError { what: "a field of a hash is in a wrong place", at: 0 });
             }
             self.deadlines.add(field.deadline, hash);
@@ -444,6 +447,20 @@ mod tests {
         assert!(looks(|| assert_eq!(hash.live_len(101), 0)) < 10);
         assert!(looks(|| assert_eq!(hash.live_len(50), 10_000)) <= 20_000);
         assert!(looks(|| assert!(hash.plan_reap(101, 500, &mut edit).is_over)) < 1000);
+    }
+
+    /// Found by fuzzing: the deadline was read from more bytes than it needs, and written in fewer.
+    #[test]
+    fn a_field_in_a_longer_form_is_refused() {
+        let load = |deadline: &[u8]| {
+            let element = [&hash_of(b"f").to_be_bytes()[..], b"\x01f", deadline, b"value"].concat();
+            let mut large = Large { tree: Tree::from_sorted(std::iter::once(element)), ..Large::awaiting(1) };
+            large.complete().map(|()| large.next_deadline())
+        };
+        assert_eq!(load(b"\x07"), Ok(Some(ExpireAt(7))));
+        assert!(load(b"\x87\x00").is_err());
+        assert_eq!(load(b"\x00"), Ok(None));
+        assert!(load(b"\x80\x00").is_err());
     }
 
     #[test]

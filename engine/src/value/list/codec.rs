@@ -16,7 +16,7 @@
 //!
 //! The first byte is a version or kind: append only. Writing costs O(n), nodes what is dirty of them.
 
-use super::{Body, Large, ListValue};
+use super::{Body, Large, ListValue, edit};
 use crate::codec::{DecodeError, Reader, put_bytes, put_varint};
 use crate::value::packed::Packed;
 use crate::value::tree::Tree;
@@ -63,7 +63,7 @@ impl ListValue {
                 let count = reader.varint()?;
                 let mut large = Large::default();
                 for _ in 0..count {
-                    large.tree.push_back(reader.bytes()?);
+                    large.tree.push_back(edit::element(&mut reader)?);
                 }
                 if !reader.is_empty() {
                     return Err(reader.error("bytes behind the list"));

@@ -111,7 +111,8 @@ impl<'a> ListEdit<'a> {
     }
 }
 
-fn element<'a>(reader: &mut Reader<'a>) -> Result<&'a [u8], DecodeError> {
+/// Reads an element.
+pub(super) fn element<'a>(reader: &mut Reader<'a>) -> Result<&'a [u8], DecodeError> {
     let element = reader.bytes()?;
     if element.len() > STRING_MAX {
         return Err(reader.error("list element too long"));

@@ -72,8 +72,10 @@ impl SetValue {
         }
     }
 
-    /// Hands out all nodes, as of a set that has no rows yet; all are clean then.
+    /// Hands out all nodes, as of a set that has no rows yet; all are clean then. A small set becomes large for
+    /// that.
     pub fn all_nodes(&mut self, put: &mut dyn FnMut(&[u8], &[u8])) {
+        self.turn(FormTag::Large);
         if let Form::Large(large) = &mut self.0 {
             large.tree.forget_rows();
             large.tree.take_dirty(&mut |label, body| {

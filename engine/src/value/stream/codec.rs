@@ -5,7 +5,8 @@
 //!           varint shapes, shapes x shape,
 //!           varint entries, varint groups, varint pending
 //! group     varint number, name, last id, varint entries read + 1,
-//!           varint consumers, consumers x (varint number, name, varint time seen, varint time active + 1)
+//!           varint consumers, consumers x consumer
+//! consumer  varint number, name, varint time seen, varint time active + 1
 //! ```
 //!
 //! One row is the state, then every entry's element, every group, every pending entry's element, in
@@ -13,9 +14,15 @@
 //!
 //! ```text
 //! key   1, label (8 bytes big-endian)      a leaf of entries
-//!       2, number (4 bytes big-endian)     a group without its pending entries
+//!       2, number (4 bytes big-endian)     a group without its pending entries, no consumers,
+//!                                          varint consumers that have nodes
 //!       3, label (8 bytes big-endian)      a leaf of pending entries
+//!       4, numbers (4 bytes big-endian     a consumer
+//!          each) of group and consumer
 //! ```
+//!
+//! A consumer changes with each entry that it reads, and a group may have very many: so each has a node of
+//! its own. A group's node that ends with its consumers is one that was written before that was so.
 //!
 //! Ids are in their short form, strings and shapes length-prefixed; 0 stands for "unknown" or "never"
 //! where "+ 1" is written. The first byte is a version, node tags are append only. What is derived (counts,
@@ -32,6 +39,7 @@ const VERSION: u8 = 1;
 const NODE_ENTRIES: u8 = 1;
 const NODE_GROUP: u8 = 2;
 const NODE_PENDING: u8 = 3;
+const NODE_CONSUMER: u8 = 4;
 
 /// What the state says is to follow.
 #[derive(Debug, Clone, Copy)]
@@ -97,28 +105,41 @@ impl Stream {
             return Err(wrong("stream entry above the last id"));
         }
         if let Some(groups) = &mut self.groups {
+            for (_, group) in groups.groups.iter_mut() {
+                let awaited = std::mem::take(&mut group.awaited);
+                if awaited > 0 && awaited != group.consumers.len() as u64 {
+                    return Err(wrong("a group has a wrong number of consumers"));
+                }
+            }
             groups.derive()?;
         }
         Ok(())
     }
 }
 
+/// Appends a group without its consumers.
 fn put_group(number: u32, group: &Group, out: &mut Vec<u8>) {
     put_varint(out, u64::from(number));
     put_bytes(out, &group.name);
     group.last_id.put(out);
     put_optional(out, group.entries_read);
-    put_varint(out, group.consumers.len() as u64);
-    for (number, consumer) in group.consumers.iter() {
-        put_varint(out, u64::from(number));
-        put_bytes(out, &consumer.name);
-        put_varint(out, consumer.seen_ms);
-        put_optional(out, consumer.active_ms);
-    }
 }
 
-/// Reads a group, all that it is made of, and adds it.
-fn read_group(bytes: &[u8], groups: &mut Groups) -> Result<u32, DecodeError> {
+fn put_consumer(number: u32, consumer: &Consumer, out: &mut Vec<u8>) {
+    put_varint(out, u64::from(number));
+    put_bytes(out, &consumer.name);
+    put_varint(out, consumer.seen_ms);
+    put_optional(out, consumer.active_ms);
+}
+
+fn read_consumer(reader: &mut Reader<'_>, is_dirty: bool) -> Result<(u32, Consumer), DecodeError> {
+    let (number, name) = (reader.varint_u32()?, reader.bytes()?.into());
+    let (seen_ms, active_ms) = (reader.varint()?, read_optional(reader)?);
+    Ok((number, Consumer { name, seen_ms, active_ms, pending: 0, is_dirty }))
+}
+
+/// Reads a group, all that it is made of, and adds it; `is_node`: its consumers may have nodes.
+fn read_group(bytes: &[u8], groups: &mut Groups, is_node: bool) -> Result<u32, DecodeError> {
     let mut reader = Reader::new(bytes);
     let number = reader.varint_u32()?;
     let mut group = Group {
@@ -128,15 +149,15 @@ fn read_group(bytes: &[u8], groups: &mut Groups) -> Result<u32, DecodeError> {
         consumers: Registry::default(),
         pending: 0,
         is_dirty: false,
+        awaited: 0,
     };
+    let mut consumers = Vec::new();
     for _ in 0..reader.varint()? {
-        let number = reader.varint_u32()?;
-        let name = reader.bytes()?.into();
-        let consumer =
-            Consumer { name, seen_ms: reader.varint()?, active_ms: read_optional(&mut reader)?, pending: 0 };
-        if !group.consumers.put(number, consumer) {
-            return Err(reader.error("two consumers with one number or name"));
-        }
+        // In a row they are clean, as all of it; in a node they have no nodes yet.
+        consumers.push(read_consumer(&mut reader, is_node)?);
+    }
+    if is_node && consumers.is_empty() && !reader.is_empty() {
+        group.awaited = reader.varint()?;
     }
     if !reader.is_empty() {
         return Err(reader.error("bytes behind the group"));
@@ -144,7 +165,26 @@ fn read_group(bytes: &[u8], groups: &mut Groups) -> Result<u32, DecodeError> {
     if !groups.put_group(number, group) {
         return Err(reader.error("two groups with one number or name"));
     }
+    for (consumer, state) in consumers {
+        if !groups.put_consumer(number, consumer, state) {
+            return Err(reader.error("two consumers with one number or name"));
+        }
+    }
     Ok(number)
+}
+
+/// Reads a consumer of a group and adds it; it is clean.
+fn push_consumer(key: &[u8], body: &[u8], groups: &mut Groups) -> Result<(), DecodeError> {
+    let (mut key, mut reader) = (Reader::new(key), Reader::new(body));
+    let (group, number) = (key.u32_be()?, key.u32_be()?);
+    let (found, consumer) = read_consumer(&mut reader, false)?;
+    if !key.is_empty() || found != number || !reader.is_empty() {
+        return Err(reader.error("a consumer and its key differ"));
+    }
+    match groups.put_consumer(group, number, consumer) {
+        true => Ok(()),
+        false => Err(reader.error("a consumer without a group, or a second one")),
+    }
 }
 
 /// Appends an element of `entries`, checked.
@@ -181,6 +221,8 @@ impl StreamValue {
         for (number, group) in groups.groups.iter() {
             body.clear();
             put_group(number, group, &mut body);
+            put_varint(&mut body, group.consumers.len() as u64);
+            group.consumers.iter().for_each(|(number, consumer)| put_consumer(number, consumer, &mut body));
             put_bytes(out, &body);
         }
         for element in groups.pending.iter() {
@@ -199,7 +241,7 @@ impl StreamValue {
             push_entry(&mut stream.entries, &stream.shapes, reader.bytes()?)?;
         }
         for _ in 0..counts.groups {
-            read_group(reader.bytes()?, stream.groups.get_or_insert_default())?;
+            read_group(reader.bytes()?, stream.groups.get_or_insert_default(), false)?;
         }
         for _ in 0..counts.pending {
             push_pending(&mut stream.groups.get_or_insert_default().pending, reader.bytes()?)?;
@@ -236,13 +278,23 @@ impl StreamValue {
         for number in groups.take_gone() {
             put(&group_key(number), None);
         }
+        for (group, number) in groups.take_gone_consumers() {
+            put(&consumer_key(group, number), None);
+        }
         let mut body = Vec::new();
         for (number, group) in groups.groups.iter_mut().filter(|(_, group)| group.is_dirty) {
             body.clear();
             put_group(number, group, &mut body);
+            put_varint(&mut body, 0);
+            put_varint(&mut body, group.consumers.len() as u64);
             put(&group_key(number), Some(&body));
             group.is_dirty = false;
         }
+        groups.take_dirty_consumers(|group, number, consumer| {
+            body.clear();
+            put_consumer(number, consumer, &mut body);
+            put(&consumer_key(group, number), Some(&body));
+        });
         groups.pending.take_dirty(&mut |label, body| put(&leaf_key(NODE_PENDING, label), body));
     }
 
@@ -251,7 +303,7 @@ impl StreamValue {
         self.stream.entries.forget_rows();
         if let Some(groups) = self.stream.groups.as_deref_mut() {
             groups.pending.forget_rows();
-            groups.groups.iter_mut().for_each(|(_, group)| group.is_dirty = true);
+            groups.forget_nodes();
         }
         self.take_dirty_nodes(&mut |key, body| {
             if let Some(body) = body {
@@ -286,10 +338,11 @@ impl StreamValue {
         match *tag {
             NODE_ENTRIES => stream.entries.push_leaf(label()?, body),
             NODE_GROUP => {
-                let number = read_group(body, stream.groups.get_or_insert_default())?;
+                let number = read_group(body, stream.groups.get_or_insert_default(), true)?;
                 if rest == number.to_be_bytes() { Ok(()) } else { Err(wrong) }
             }
             NODE_PENDING => stream.groups.get_or_insert_default().pending.push_leaf(label()?, body),
+            NODE_CONSUMER => push_consumer(rest, body, stream.groups.get_or_insert_default()),
             _ => Err(wrong),
         }
     }
@@ -317,5 +370,12 @@ fn leaf_key(tag: u8, label: u64) -> [u8; 9] {
 fn group_key(number: u32) -> [u8; 5] {
     let mut key = [NODE_GROUP; 5];
     key[1..].copy_from_slice(&number.to_be_bytes());
+    key
+}
+
+fn consumer_key(group: u32, number: u32) -> [u8; 9] {
+    let mut key = [NODE_CONSUMER; 9];
+    key[1..5].copy_from_slice(&group.to_be_bytes());
+    key[5..].copy_from_slice(&number.to_be_bytes());
     key
 }

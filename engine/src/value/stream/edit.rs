@@ -388,6 +388,7 @@ impl Groups {
                     consumers: Registry::default(),
                     pending: 0,
                     is_dirty: true,
+                    awaited: 0,
                 };
                 must(self.put_group(group, state), "group exists")
             }
@@ -399,18 +400,17 @@ impl Groups {
             }
             StreamEdit::DestroyGroup(group) => must(self.remove_group(group), "no such group"),
             StreamEdit::CreateConsumer { group, consumer, name, seen_ms } => {
-                let state = Consumer { name: name.into(), seen_ms, active_ms: None, pending: 0 };
+                let state =
+                    Consumer { name: name.into(), seen_ms, active_ms: None, pending: 0, is_dirty: true };
                 must(self.put_consumer(group, consumer, state), "consumer exists")
             }
             StreamEdit::DeleteConsumer { group, consumer } => {
                 must(self.remove_consumer(group, consumer), "no such consumer")
             }
             StreamEdit::See { group, consumer, seen_ms, active_ms } => {
-                let group = self.groups.get_mut(group).ok_or("no such group")?;
-                let consumer = group.consumers.get_mut(consumer).ok_or("no such consumer")?;
+                let consumer = self.consumer_mut(group, consumer).ok_or("no such consumer")?;
                 consumer.seen_ms = seen_ms;
                 consumer.active_ms = active_ms.or(consumer.active_ms);
-                group.is_dirty = true;
                 Ok(())
             }
             StreamEdit::Own { group, id, consumer, time_ms, deliveries } => {

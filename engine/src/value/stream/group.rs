@@ -13,7 +13,7 @@
 //! its holder is gone. Edits name numbers, so replay gives everybody the same one.
 
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::id::StreamId;
 use crate::codec::{DecodeError, Reader, put_varint};
@@ -111,6 +111,8 @@ pub(super) struct Consumer {
     pub(super) active_ms: Option<u64>,
     /// Pending entries that it holds.
     pub(super) pending: u64,
+    /// Newer than its node.
+    pub(super) is_dirty: bool,
 }
 
 impl Named for Consumer {
@@ -130,8 +132,10 @@ pub(super) struct Group {
     pub(super) consumers: Registry<Consumer>,
     /// Its pending entries.
     pub(super) pending: u64,
-    /// Newer than its node.
+    /// Newer than its node, which does not have the consumers.
     pub(super) is_dirty: bool,
+    /// While it is being loaded: how many consumers have nodes.
+    pub(super) awaited: u64,
 }
 
 impl Named for Group {
@@ -247,6 +251,10 @@ pub(super) struct Groups {
     owned: Tree<ByOwner>,
     /// Numbers of destroyed groups whose node may be a row.
     gone: Vec<u32>,
+    /// Numbers of groups and their consumers that are dirty, and stale ones.
+    dirty_consumers: BTreeSet<(u32, u32)>,
+    /// Of consumers that are gone and whose node may be a row.
+    gone_consumers: BTreeSet<(u32, u32)>,
     /// Heap bytes of groups and consumers.
     state_bytes: usize,
 }
@@ -264,6 +272,8 @@ impl Default for Groups {
             pending: Tree::new(),
             owned: Tree::new(),
             gone: Vec::new(),
+            dirty_consumers: BTreeSet::new(),
+            gone_consumers: BTreeSet::new(),
             state_bytes: 0,
         }
     }
@@ -312,6 +322,7 @@ impl Groups {
         let Some(group) = self.groups.remove(number) else { return false };
         let consumers: usize = group.consumers.iter().map(|(_, c)| consumer_bytes(&c.name)).sum();
         self.state_bytes -= group_bytes(&group.name) + consumers;
+        self.gone_consumers.extend(group.consumers.iter().map(|(consumer, _)| (number, consumer)));
         let ranks = (self.rank(number, StreamId::MIN), self.rank(number, StreamId::MIN) + group.pending);
         self.pending.remove_range(ranks.0, ranks.1);
         let owned = self.owned_place(number, 0, StreamId::MIN);
@@ -326,12 +337,38 @@ impl Groups {
     /// Adds a consumer; `false` if it cannot be.
     #[must_use]
     pub(super) fn put_consumer(&mut self, group: u32, number: u32, consumer: Consumer) -> bool {
-        let Some(group) = self.groups.get_mut(group) else { return false };
-        let bytes = consumer_bytes(&consumer.name);
-        let is_new = group.consumers.put(number, consumer);
-        group.is_dirty = true;
-        self.state_bytes += if is_new { bytes } else { 0 };
-        is_new
+        let Some(state) = self.groups.get_mut(group) else { return false };
+        let (bytes, is_dirty) = (consumer_bytes(&consumer.name), consumer.is_dirty);
+        if !state.consumers.put(number, consumer) {
+            return false;
+        }
+        self.state_bytes += bytes;
+        if is_dirty {
+            state.is_dirty = true;
+            self.dirty_consumers.insert((group, number));
+        }
+        true
+    }
+
+    /// A consumer that changes, for which its node is no longer right; `None` without one.
+    pub(super) fn consumer_mut(&mut self, group: u32, number: u32) -> Option<&mut Consumer> {
+        let consumer = self.groups.get_mut(group)?.consumers.get_mut(number)?;
+        if !std::mem::replace(&mut consumer.is_dirty, true) {
+            self.dirty_consumers.insert((group, number));
+        }
+        Some(consumer)
+    }
+
+    /// All nodes of groups and consumers are missing.
+    pub(super) fn forget_nodes(&mut self) {
+        self.dirty_consumers.clear();
+        for (number, group) in self.groups.iter_mut() {
+            group.is_dirty = true;
+            for (consumer, state) in group.consumers.iter_mut() {
+                state.is_dirty = true;
+                self.dirty_consumers.insert((number, consumer));
+            }
+        }
     }
 
     /// Removes a consumer with what it holds; `false` without one.
@@ -341,6 +378,7 @@ impl Groups {
         let Some(state) = self.groups.get_mut(group) else { return false };
         let Some(consumer) = state.consumers.remove(number) else { return false };
         state.is_dirty = true;
+        self.gone_consumers.insert((group, number));
         state.pending -= consumer.pending;
         self.state_bytes -= consumer_bytes(&consumer.name);
         for id in &held {
@@ -467,6 +505,26 @@ impl Groups {
         let mut gone = std::mem::take(&mut self.gone);
         gone.retain(|number| self.groups.get(*number).is_none());
         gone
+    }
+
+    /// Takes the numbers of consumers that are gone, with their groups, and whose node may be a row.
+    pub(super) fn take_gone_consumers(&mut self) -> BTreeSet<(u32, u32)> {
+        let mut gone = std::mem::take(&mut self.gone_consumers);
+        gone.retain(|(group, number)| {
+            self.groups.get(*group).is_none_or(|group| group.consumers.get(*number).is_none())
+        });
+        gone
+    }
+
+    /// Hands out the consumers that are dirty, each once. They are clean then.
+    pub(super) fn take_dirty_consumers(&mut self, mut put: impl FnMut(u32, u32, &Consumer)) {
+        for (group, number) in std::mem::take(&mut self.dirty_consumers) {
+            let consumer = self.groups.get_mut(group).and_then(|group| group.consumers.get_mut(number));
+            if let Some(consumer) = consumer.filter(|consumer| consumer.is_dirty) {
+                consumer.is_dirty = false;
+                put(group, number, consumer);
+            }
+        }
     }
 
     /// Counts what is pending and builds the second order, after `pending` was loaded.

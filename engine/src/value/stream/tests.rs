@@ -767,3 +767,63 @@ fn numbers_of_destroyed_groups_are_used_again() {
     nodes.write_and_load(&mut stream);
     assert_eq!(nodes.0.keys().filter(|key| key[0] == 2).count(), 2);
 }
+
+/// A group with its consumers was one node, which each read of each consumer had written anew: megabytes where
+/// many connections come and go.
+#[test]
+fn a_consumer_is_a_node_of_its_own() {
+    let (mut stream, mut nodes) = (added(1..=2000), Nodes::default());
+    run(&mut stream, |s, e| s.plan_create_group(b"g", StreamId::MIN, None, e));
+    for n in 0..500u32 {
+        let name = format!("consumer {n}").into_bytes();
+        run(&mut stream, |s, e| s.plan_read_group((b"g", &name), ReadFrom::New, 1, false, 1, e));
+    }
+    let count = |nodes: &Nodes| nodes.0.keys().filter(|key| key[0] == 4).count();
+    assert_eq!(nodes.write_and_load(&mut stream), stream);
+    assert_eq!(count(&nodes), 500);
+    run(&mut stream, |s, e| s.plan_read_group((b"g", b"consumer 7"), ReadFrom::New, 1, false, 2, e));
+    let (mut written, mut longest) = (Vec::new(), 0);
+    stream.take_dirty_nodes(&mut |key, body| {
+        longest = longest.max(body.map_or(0, |body| if key[0] % 2 == 0 { body.len() } else { 0 }));
+        written.push(key[0]);
+        match body {
+            Some(body) => nodes.0.insert(key.to_vec(), body.to_vec()),
+            None => nodes.0.remove(key),
+        };
+    });
+    written.sort_unstable();
+    assert_eq!((written, longest < 64), (vec![2, 3, 4], true));
+    assert!(run(&mut stream, |s, e| s.plan_delete_consumer(b"g", b"consumer 9", e)).is_some());
+    assert_eq!(nodes.write_and_load(&mut stream), stream);
+    assert_eq!(count(&nodes), 499);
+    nodes.0.remove(&[4, 0, 0, 0, 0, 0, 0, 0, 3][..]);
+    let mut header = Vec::new();
+    stream.encode_header(&mut header);
+    let mut broken = StreamValue::begin_load(&header).unwrap();
+    nodes.0.iter().for_each(|(key, body)| broken.push_node(key, body).unwrap());
+    assert!(broken.end_load().is_err(), "a consumer is missing");
+}
+
+/// A node of a group that still has its consumers in it: they get nodes with the next write-back.
+#[test]
+fn groups_with_their_consumers_inside_are_read() {
+    let mut stream = added(1..=9);
+    run(&mut stream, |s, e| s.plan_create_group(b"g", StreamId::MIN, None, e));
+    for name in [&b"a"[..], b"b"] {
+        run(&mut stream, |s, e| s.plan_read_group((b"g", name), ReadFrom::New, 2, false, 1, e));
+    }
+    let (mut nodes, mut row, mut header) = (Nodes::default(), Vec::new(), Vec::new());
+    stream.encode(&mut row);
+    stream.encode_header(&mut header);
+    stream.all_nodes(&mut |key, body| drop(nodes.0.insert(key.to_vec(), body.to_vec())));
+    nodes.0.retain(|key, _| key[0] != 4);
+    let mut reader = Reader::new(&row[header.len()..]);
+    (0..9).for_each(|_| assert!(!reader.bytes().unwrap().is_empty()));
+    nodes.0.insert(vec![2, 0, 0, 0, 0], reader.bytes().unwrap().to_vec());
+    let mut loaded = StreamValue::begin_load(&header).unwrap();
+    nodes.0.iter().for_each(|(key, body)| loaded.push_node(key, body).unwrap());
+    loaded.end_load().unwrap();
+    assert_eq!(loaded, stream);
+    assert_eq!(nodes.write_and_load(&mut loaded), stream);
+    assert_eq!(nodes.0.keys().filter(|key| key[0] == 4).count(), 2);
+}

@@ -146,7 +146,9 @@ impl ZSetValue {
                 self.form = Form::Large(Box::new(Large::from_packed(packed)));
                 true
             }
-            (Form::Small(packed), Operation::Add { member, score }) => small::add(packed, member, score),
+            (Form::Small(packed), Operation::Add { member, score }) => {
+                small::find(packed, member).is_none() && small::add(packed, member, score)
+            }
             (Form::Small(packed), Operation::Change { member, from, to }) => {
                 small::change(packed, member, from, to)
             }

@@ -45,26 +45,30 @@ pub(super) fn is_order_key(key: u64) -> bool {
     !score.is_nan() && order_key(score) == key
 }
 
-/// Appends a score.
-pub(super) fn put(out: &mut Vec<u8>, score: f64) {
+/// The first byte of a score, and what follows it: so many of these bytes.
+fn parts(score: f64) -> (u8, [u8; 8], usize) {
     debug_assert!(!score.is_nan(), "scores are numbers");
     let score = score + 0.0;
     let magnitude = score.abs();
     if magnitude < WHOLE_END && magnitude.trunc() == magnitude {
         let whole = magnitude as u64;
         if score >= 0.0 && whole <= SMALL_MAX {
-            out.push(SMALL + whole as u8);
-            return;
+            return (SMALL + whole as u8, [0; 8], 0);
         }
         let len = 8 - whole.leading_zeros() as u8 / 8;
-        out.push(if score < 0.0 { NEGATIVE + len } else { len });
-        out.extend_from_slice(&whole.to_le_bytes()[..usize::from(len)]);
-        return;
+        let first = if score < 0.0 { NEGATIVE + len } else { len };
+        return (first, whole.to_le_bytes(), usize::from(len));
     }
     let bits = score.to_bits();
     let len = 8 - bits.trailing_zeros() as u8 / 8;
-    out.push(DOUBLE + len);
-    out.extend_from_slice(&bits.to_be_bytes()[..usize::from(len)]);
+    (DOUBLE + len, bits.to_be_bytes(), usize::from(len))
+}
+
+/// Appends a score.
+pub(super) fn put(out: &mut Vec<u8>, score: f64) {
+    let (first, body, len) = parts(score);
+    out.push(first);
+    out.extend_from_slice(&body[..len]);
 }
 
 /// How many bytes follow the first one, if it is one.
@@ -93,13 +97,18 @@ fn from_parts(first: u8, body: &[u8]) -> f64 {
     if first > NEGATIVE { -whole } else { whole }
 }
 
-/// Reads a score that [`put`] wrote.
+/// Reads a score that [`put`] wrote. Packed values are searched by these bytes: each score has one form only.
 pub(super) fn read(reader: &mut Reader<'_>) -> Result<f64, DecodeError> {
     let first = reader.u8()?;
     let len = body_len(first).ok_or(reader.error("a score's first byte"))?;
-    let score = from_parts(first, reader.take(len)?);
-    if score.is_nan() || score == 0.0 && first != SMALL {
+    let body = reader.take(len)?;
+    let score = from_parts(first, body);
+    if score.is_nan() {
         return Err(reader.error("not a score"));
+    }
+    let (right_first, right, right_len) = parts(score);
+    if (right_first, &right[..right_len]) != (first, body) {
+        return Err(reader.error("a score not in its shortest form"));
     }
     Ok(score)
 }
@@ -175,6 +184,9 @@ mod tests {
         assert_eq!(order_key(-0.0), order_key(0.0));
         assert!(!is_order_key(order_key(0.0) - 1), "a negative zero");
         assert!(!is_order_key(u64::MAX), "not a number");
+        for long in [&[1, 7][..], &[2, 1, 0], &[7, 0], &[14, 0x40, 0], &[13, 0x80]] {
+            assert!(read(&mut Reader::new(long)).is_err(), "{long:?} can be written shorter");
+        }
     }
 
     proptest! {
@@ -189,9 +201,11 @@ mod tests {
         #[test]
         fn any_bytes_are_read_or_refused(bytes: Vec<u8>) {
             let _ = split(&bytes);
-            if let Ok(score) = read(&mut Reader::new(&bytes)) {
+            let mut reader = Reader::new(&bytes);
+            if let Ok(score) = read(&mut reader) {
                 prop_assert!(!score.is_nan());
                 prop_assert!(is_order_key(order_key(score)));
+                prop_assert_eq!(written(score), &bytes[..reader.position()]);
             }
         }
     }

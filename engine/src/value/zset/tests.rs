@@ -586,3 +586,22 @@ fn elements_take_few_bytes() {
     let bytes = large.heap_bytes() as u64 / large.len();
     assert!(bytes <= 87, "{bytes} bytes per element");
 }
+
+/// Found by fuzzing: an edit that was not planned for this value put a member there twice, with two scores, and the
+/// row of such a value is refused.
+#[test]
+fn no_edit_adds_a_member_that_is_there() {
+    for grows in [false, true] {
+        let mut value = ZSetValue::default();
+        let mut edit = Vec::new();
+        Operation::Add { member: b"m", score: 1.0 }.put(&mut edit);
+        if grows {
+            Operation::Grow.put(&mut edit);
+        }
+        value.apply(&edit).unwrap();
+        edit.clear();
+        Operation::Add { member: b"m", score: 2.0 }.put(&mut edit);
+        assert!(value.apply(&edit).is_err());
+        assert_eq!((value.len(), value.score(b"m")), (1, Some(1.0)));
+    }
+}

@@ -202,6 +202,7 @@ pub(super) fn xread(ctx: &mut Context<'_>, mut args: Args<'_>, reply: &mut dyn R
 
 /// The ids behind which XREAD reads: those that it found when it came, if it waits since.
 fn read_behind(ctx: &mut Context<'_>, options: &ReadOptions<'_>) -> Result<Vec<StreamId>, CommandError> {
+    ctx.gather(options.keys.iter())?;
     let kept = ctx.memo::<Vec<StreamId>>().cloned();
     let mut behind = Vec::with_capacity(options.keys.len());
     for (key, word) in options.keys.iter().zip(options.ids.iter()) {
@@ -294,6 +295,7 @@ fn read_from(
     options: &ReadOptions<'_>,
     group: &[u8],
 ) -> Result<Vec<ReadFrom>, CommandError> {
+    ctx.gather(options.keys.iter())?;
     let mut from = Vec::with_capacity(options.keys.len());
     for (key, word) in options.keys.iter().zip(options.ids.iter()) {
         if ctx.stream(key)?.is_none_or(|stream| stream.group(group).is_none()) {
