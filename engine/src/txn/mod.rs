@@ -20,6 +20,7 @@
 //! while nothing has changed yet.
 
 pub mod build;
+mod gather;
 mod multi;
 mod plan;
 mod walk;

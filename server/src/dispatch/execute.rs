@@ -77,19 +77,12 @@ pub fn execute(
             return refuse(worker, session, error, mark, reply);
         }
     };
-    if let Err(error) = admit(session, command, argv) {
+    if let Err(error) = admit(state, worker, session, command, argv) {
         worker.stats.commands.reject(command.id);
         let error = if multi::is_exec(command) { multi::give_up(session, &error) } else { error };
         return refuse(worker, session, error, mark, reply);
     }
     let is_exec = session.multi.is_some() && multi::is_exec(command);
-    let heeds_scripts = worker.serves_clients && !command.spec.flags.has(Flags::ALLOW_BUSY);
-    if state.scripts.runs.is_busy() && heeds_scripts {
-        worker.stats.commands.reject(command.id);
-        let error = busy_error(state);
-        let error = if is_exec { multi::give_up(session, &error) } else { error };
-        return refuse(worker, session, error, mark, reply);
-    }
     let flags = if is_exec { multi::flags(session) } else { command.spec.flags };
     if session.waiter.is_none() && state.pause.holds(flags) {
         return Step::Wait(Wait::Unpaused);
@@ -103,9 +96,6 @@ pub fn execute(
         reply.simple("QUEUED");
         finish(session, mark, reply);
         return Step::Done;
-    }
-    if state.engine.store().has_long() && heeds_scripts && looks_around(command) {
-        return Step::Wait(Wait::Script);
     }
     let is_fast = command.spec.flags.has(Flags::FAST);
     worker.stopwatch.before(&worker.stats, command.id, is_fast);
@@ -154,6 +144,9 @@ fn rounds(
     mark: Mark,
     reply: &mut dyn ReplySink,
 ) -> Result<CommandResult, Wait> {
+    if state.engine.store().has_long() && heeds_scripts(worker, command) && looks_around(command) {
+        return Err(Wait::Script);
+    }
     loop {
         let outcome = match slow_down(state, session, flags) {
             Ok(None) if is_exec => multi::attempt(state, worker, session, command, reply),
@@ -233,8 +226,19 @@ fn speaks_http(session: &Session, argv: Argv<'_>) -> bool {
     is_http
 }
 
+/// Whether a command is subject to scripts that take long.
+fn heeds_scripts(worker: &Worker, command: &Command) -> bool {
+    worker.serves_clients && !command.spec.flags.has(Flags::ALLOW_BUSY)
+}
+
 /// The checks that need no data, in Redis's order.
-fn admit(session: &Session, command: &Command, argv: Argv<'_>) -> Result<(), CommandError> {
+fn admit(
+    state: &ServerState,
+    worker: &Worker,
+    session: &Session,
+    command: &Command,
+    argv: Argv<'_>,
+) -> Result<(), CommandError> {
     if !command.spec.arity.accepts(argv.len()) {
         return Err(reply_errors::wrong_arity(&command.full_name));
     }
@@ -243,6 +247,9 @@ fn admit(session: &Session, command: &Command, argv: Argv<'_>) -> Result<(), Com
     }
     if session.multi.is_some() && command.spec.flags.has(Flags::NO_MULTI) {
         return Err(reply_errors::not_in_multi(&command.full_name));
+    }
+    if state.scripts.runs.is_busy() && heeds_scripts(worker, command) {
+        return Err(busy_error(state));
     }
     Ok(())
 }
@@ -381,8 +388,8 @@ fn round<'r>(
     reply: &mut dyn ReplySink,
 ) -> End {
     let txn = match begin(state, worker, session, command, keys, scratch) {
-        Begun::Txn(txn) => txn,
-        Begun::Script => return End::Again(Some(Wait::Script)),
+        Ok(txn) => txn,
+        Err(HeldByScript) => return End::Again(Some(Wait::Script)),
     };
     let mut context = Context::new(state, worker, session, command, txn, job_result);
     let args = Args::new(argv, command.words());
@@ -421,12 +428,8 @@ fn collect_keys<'k, 'a: 'k>(
     }
 }
 
-/// What a command's transaction is.
-enum Begun<'t> {
-    Txn(Option<Txn<'t>>),
-    /// A script that takes long holds a lock.
-    Script,
-}
+/// A script that takes long holds a lock.
+struct HeldByScript;
 
 /// Starts the transaction of a command that needs one.
 fn begin<'t>(
@@ -436,12 +439,12 @@ fn begin<'t>(
     command: &Command,
     keys: &'t [&'t [u8]],
     scratch: &'t mut Scratch,
-) -> Begun<'t> {
+) -> Result<Option<Txn<'t>>, HeldByScript> {
     let (flags, engine) = (command.spec.flags, &state.engine);
     let mode = if flags.has(Flags::ALL_SHARDS) {
         Mode::All
     } else if command.spec.keys.is_none() && !flags.has(Flags::CALLS) {
-        return Begun::Txn(None);
+        return Ok(None);
     } else if flags.has(Flags::RESERVE) {
         Mode::Reserve
     } else {
@@ -452,11 +455,11 @@ fn begin<'t>(
         true => engine.try_begin_multi(scratch, session.db, keys, mode, now_ms),
         false => engine.try_begin(scratch, session.db, keys, mode, now_ms),
     };
-    let Some(mut txn) = txn else { return Begun::Script };
+    let mut txn = txn.ok_or(HeldByScript)?;
     if let Some(operation) = command.operation {
         txn.set_operation(operation);
     }
-    Begun::Txn(Some(txn))
+    Ok(Some(txn))
 }
 
 /// How a handler's round ends with its transaction.

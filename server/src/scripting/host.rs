@@ -126,7 +126,7 @@ impl Host {
     pub fn check_stop(&self) -> Result<(), Fail> {
         let checks = self.checks.get().wrapping_add(1);
         self.checks.set(checks);
-        if checks % CHECKS_BETWEEN_POLLS == 0 && self.wants_stop() {
+        if checks.is_multiple_of(CHECKS_BETWEEN_POLLS) && self.wants_stop() {
             return Err(Fail::Lua(mlua::Error::runtime("script killed")));
         }
         Ok(())

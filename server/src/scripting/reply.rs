@@ -371,8 +371,14 @@ impl Fields {
             return Ok(());
         }
         match table.raw_get(&self.double)? {
-            Value::Number(number) => return Ok(sink.double(number)),
-            Value::Integer(number) => return Ok(sink.double(number as f64)),
+            Value::Number(number) => {
+                sink.double(number);
+                return Ok(());
+            }
+            Value::Integer(number) => {
+                sink.double(number as f64);
+                return Ok(());
+            }
             _ => {}
         }
         if let Value::String(digits) = table.raw_get(&self.big_number)? {

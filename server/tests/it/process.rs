@@ -241,13 +241,13 @@ fn a_folder_of_a_newer_format_is_refused_and_left_alone() {
     let (mut server, folder) = left_folder();
     let store = folder.join("STORE");
     let text = fs::read_to_string(&store).expect("text");
-    fs::write(&store, text.replace("format 2\n", "format 3\n")).expect("it can be written");
+    fs::write(&store, text.replace("format 3\n", "format 4\n")).expect("it can be written");
     let before = image(&folder);
     let output =
         run(&["--port", &Port::reserve().to_string(), "--dir", folder.to_str().expect("a plain path")]);
     assert!(!output.status.success(), "{}", said(&output));
     let said = said(&output);
-    assert!(said.contains(&*store.to_string_lossy()) && said.contains("format 3"), "{said}");
+    assert!(said.contains(&*store.to_string_lossy()) && said.contains("format 4"), "{said}");
     assert!(image(&folder) == before, "the refused start changed the folder");
     fs::write(&store, text).expect("it can be written");
     server.restart();

@@ -55,7 +55,7 @@ fn pack_header(out: &mut Vec<u8>, len: usize, small: (u8, usize), wide: [Option<
 
 fn pack_integer(out: &mut Vec<u8>, value: i64) {
     let (tag, width): (u8, usize) = match value {
-        0..=127 | -32..=-1 => {
+        -32..=127 => {
             out.push(value as u8);
             return;
         }

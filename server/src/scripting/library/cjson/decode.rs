@@ -194,7 +194,8 @@ impl Decoder<'_> {
         Ok(())
     }
 
-    /// The character of the `\uXXXX`, or of the pair of them, that starts here, and its length.
+    /// The character of the escape by four hexadecimal digits, or of the pair of them, that starts here, and its
+    /// length.
     fn code_point(&self) -> Option<(char, usize)> {
         let high = self.hex4(self.at + 2)?;
         if high & 0xf800 != 0xd800 {
