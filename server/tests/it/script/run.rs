@@ -564,6 +564,9 @@ impl<'a> Runner<'a> {
         let mut question: Vec<&[u8]> = vec![b"COMMAND", b"GETKEYS"];
         question.extend(args.iter().map(Vec::as_slice));
         let Reply::Array(keys) = self.control(&question)? else { return Ok(Ok(())) };
+        if keys.is_empty() {
+            return Ok(Ok(()));
+        }
         if self.control_database != database {
             self.control(&[b"SELECT", database])?;
             self.control_database = database.to_vec();
